@@ -1,0 +1,1 @@
+"""Small embedding tables for recommender systems."""
