@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -62,6 +63,9 @@ class DenseTable(CompressedTable):
             bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
             if bad.size:
                 raise TableError(f"dense: row {start + bad[0]} holds a value that is not finite")
+
+    def map_parts(self, fn: Callable[[CompressedTable], CompressedTable]) -> CompressedTable:
+        return fn(self)
 
     def _gather(self, rows: Array) -> Array:
         return _to_float32(namespace(self.rows).take(self.rows, rows, axis=0), self.dtype)
