@@ -19,24 +19,21 @@ from pintsize.formats._inputs import checked_offsets, checked_queries, checked_r
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["CompressedTable", "per_row", "shared"]
+__all__ = ["PER_ROW", "SHARED", "CompressedTable"]
 
 _TWIN_ROWS = 1 << 14
 
 
-def per_row() -> Any:
-    """Declares a field whose first axis is the rows: an array, or a nested table."""
-    return dataclasses.field(metadata={"rows": True})
+PER_ROW = {"rows": True}
+"""Metadata of a field whose first axis is the rows: an array, or a nested table."""
 
-
-def shared() -> Any:
-    """Declares an array or nested table that all rows share (codebooks, rotation, basis)."""
-    return dataclasses.field(default=None, kw_only=True, metadata={"rows": False})
+SHARED = {"rows": False}
+"""Metadata of an array or nested table that all rows share (codebooks, rotation, basis)."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompressedTable(ABC):
-    """Rows as they are stored. Immutable; each field is an array, a nested table (or a tuple of them), or a plain value.
+    """Rows as they are stored. Immutable; a field is an array, a nested table (or a tuple of them), or a plain value.
 
     Arrays are NumPy arrays (also memory-mapped) or, after `to`, torch tensors on a device.
     """

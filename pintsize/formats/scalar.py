@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 
 __all__ = ["LEVELS", "SCALES", "ScalarTable", "grid_digits"]
 
@@ -52,7 +52,7 @@ class ScalarTable(CompressedTable):
 
     tag: ClassVar[str] = "scalar"
 
-    records: Array = per_row()
+    records: Array = field(metadata=PER_ROW)
     columns: int
     levels: int
     group: int
@@ -60,8 +60,8 @@ class ScalarTable(CompressedTable):
     offset: bool = True
     bias: float = 0.0
     unit: float = 1.0
-    grid: Array | None = shared()
-    rotation: Array | None = shared()
+    grid: Array | None = field(default=None, kw_only=True, metadata=SHARED)
+    rotation: Array | None = field(default=None, kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:
