@@ -14,8 +14,13 @@ __all__ = ["METHODS", "method_class"]
 
 METHODS = {
     "bfloat16": "pintsize.methods.full:Bfloat16",
+    "binary": "pintsize.methods.binary:Binary",
     "float16": "pintsize.methods.full:Float16",
     "full": "pintsize.methods.full:Full",
+    "integer": "pintsize.methods.integer:Integer",
+    "rabitq": "pintsize.methods.rabitq:Rabitq",
+    "rotated": "pintsize.methods.rotated:Rotated",
+    "ternary": "pintsize.methods.ternary:Ternary",
 }
 
 
