@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 import types
 import typing
@@ -63,7 +64,10 @@ def methods() -> Pages:
         "of what `a` made are compressed by `b`.",
     ]
     for family, members in families.items():
-        text += [f"## {family.capitalize()}", table(["Method", "Works on", "", "Paper"], map(overview, members))]
+        text += [
+            f"## {family.capitalize()}",
+            table(["Method", "Works on", "What it does", "Paper"], map(overview, members)),
+        ]
     pages = [("Methods", "methods/index.md", "\n\n".join(text) + "\n")]
     return pages + [(name, f"methods/{name}.md", method_page(name, kind)) for name, kind in rows]
 
@@ -96,7 +100,7 @@ def method_page(name: str, kind: type[Method]) -> str:
         [
             f"`{field}`",
             type_text(info),
-            "required" if info.is_required() else f"`{info.default}`",
+            default_text(info),
             info.description or "",
         ]
         for field, info in kind.model_fields.items()
@@ -112,6 +116,13 @@ def yes(fact: bool) -> str:
     return "yes" if fact else "no"
 
 
+def default_text(info: FieldInfo) -> str:
+    """A field's default as a spec writes it."""
+    if info.is_required():
+        return "required"
+    return f"`{info.default if isinstance(info.default, str) else json.dumps(info.default)}`"
+
+
 def type_text(info: FieldInfo) -> str:
     """A field's type and bounds as a reader wants them: ``int, ge 1, le 8``."""
 
@@ -119,7 +130,7 @@ def type_text(info: FieldInfo) -> str:
         if typing.get_origin(kind) is typing.Literal:
             return " or ".join(f"`{value}`" for value in typing.get_args(kind))
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
-            return " or ".join("`none`" if part is type(None) else spoken(part) for part in typing.get_args(kind))
+            return " or ".join("`null`" if part is type(None) else spoken(part) for part in typing.get_args(kind))
         return f"`{kind.__name__}`" if isinstance(kind, type) else f"`{kind}`"
 
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
