@@ -14,8 +14,19 @@ __all__ = ["METHODS", "method_class"]
 
 METHODS = {
     "bfloat16": "pintsize.methods.full:Bfloat16",
+    "dedup": "pintsize.methods.dedup:Dedup",
     "float16": "pintsize.methods.full:Float16",
     "full": "pintsize.methods.full:Full",
+    "integer_factorization": "pintsize.methods.integer_factorization:IntegerFactorization",
+    "magnitude": "pintsize.methods.magnitude:Magnitude",
+    "mixed_dimension": "pintsize.methods.mixed_dimension:MixedDimension",
+    "nmf": "pintsize.methods.nmf:Nmf",
+    "opq": "pintsize.methods.opq:Opq",
+    "pq": "pintsize.methods.pq:Pq",
+    "residual": "pintsize.methods.residual:Residual",
+    "svd": "pintsize.methods.svd:Svd",
+    "truncation": "pintsize.methods.truncation:Truncation",
+    "weighted_nuclear_norm": "pintsize.methods.weighted_nuclear_norm:WeightedNuclearNorm",
 }
 
 
