@@ -1,0 +1,113 @@
+"""The one place where rows, offsets, queries and outputs are checked, before any kernel sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pintsize.arrays import Array, dtype_name, is_torch, to_numpy
+from pintsize.errors import TableError
+from pintsize.kernels import first_outside
+
+__all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights", "output_for"]
+
+
+def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int, ...]]:
+    """Flat contiguous int64 rows, on `device` if there is one, and the shape they came in.
+
+    Raises:
+        TableError: Not integers.
+        IndexError: A row outside [0, limit); the first is named.
+    """
+    array = to_numpy(rows) if is_torch(rows) else np.asarray(rows)
+    shape = tuple(array.shape)
+    if array.dtype != np.int64:
+        if array.dtype.kind not in "iu" and array.size:
+            raise TableError(f"rows are integers; found {array.dtype}")
+        if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+            raise _out_of_range(int(array.max()), limit)
+        array = array.astype(np.int64)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    bad = first_outside(flat, limit)
+    if bad >= 0:
+        raise _out_of_range(int(flat[bad]), limit)
+    if device is not None:
+        import torch
+
+        return torch.as_tensor(flat, device=device), shape
+    return flat, shape
+
+
+def _out_of_range(row: int, limit: int) -> IndexError:
+    have = f"the table has rows 0 to {limit - 1}" if limit else "the table has no rows"
+    return IndexError(f"row {row} is out of range: {have}")
+
+
+def checked_offsets(offsets: Array, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Where bags begin in rows of this (one-dimensional) shape, as int64.
+
+    Raises:
+        TableError: Rows of another dimension; offsets that do not start at 0, fall, or pass the end.
+    """
+    if len(shape) != 1:
+        raise TableError(f"the rows of bags are one-dimensional; found shape {shape}")
+    num_rows = shape[0]
+    starts = np.ascontiguousarray(to_numpy(np.asarray(offsets) if isinstance(offsets, (list, tuple)) else offsets))
+    if starts.ndim != 1 or (starts.size and starts.dtype.kind not in "iu"):
+        raise TableError(f"offsets are one-dimensional integers; found shape {starts.shape}, {starts.dtype}")
+    starts = starts.astype(np.int64)
+    if not starts.size:
+        if num_rows:
+            raise TableError(f"{num_rows} rows and no bag to put them in: offsets are empty")
+        return starts
+    if starts[0] != 0 or starts[-1] > num_rows or (np.diff(starts) < 0).any():
+        raise TableError(
+            f"offsets start at 0, never fall and stay within the {num_rows} rows; found {starts[0]} to {starts[-1]}"
+        )
+    return starts
+
+
+def checked_weights(weights: Array | None, shape: tuple[int, ...], mode: str) -> NDArray[np.float32] | None:
+    """One finite or infinite factor a row, as float32; they go with sums only."""
+    if weights is None:
+        return None
+    if mode != "sum":
+        raise TableError("weights go with mode='sum' only")
+    factors = np.ascontiguousarray(to_numpy(weights), np.float32)
+    if factors.shape != shape:
+        raise TableError(f"weights have shape {factors.shape}; one a row is needed: {shape}")
+    return factors
+
+
+def checked_queries(queries: Array, embedding_dim: int, device: Any) -> Array:
+    """(num_queries, embedding_dim) float32 queries, where the table's arrays are."""
+    array = queries if is_torch(queries) else np.asarray(queries)
+    if array.ndim != 2 or array.shape[1] != embedding_dim:
+        raise TableError(f"queries have shape (num_queries, {embedding_dim}); found {tuple(array.shape)}")
+    if device is not None:
+        import torch
+
+        return torch.as_tensor(array, device=device).float()
+    return np.ascontiguousarray(to_numpy(array), np.float32)
+
+
+def output_for(out: Array | None, shape: tuple[int, ...], asked: Any, device: Any) -> Array:
+    """Where a result of this shape is written: a new block, or the caller's `out` after a check."""
+    if out is None:
+        if device is not None:
+            import torch
+
+            return torch.empty(shape, device=device)
+        return np.empty(shape, np.float32)
+    wants_torch = device is not None or is_torch(asked)
+    if is_torch(out) != wants_torch or tuple(out.shape) != shape:
+        kind = "a torch tensor" if wants_torch else "a NumPy array"
+        raise TableError(f"out is {kind} of shape {shape}; found {type(out).__name__} of shape {tuple(out.shape)}")
+    if dtype_name(out) != "float32":
+        raise TableError(f"out holds float32; found {out.dtype}")
+    contiguous = out.is_contiguous() if is_torch(out) else out.flags.c_contiguous and out.flags.writeable
+    if not contiguous or (device is not None and out.device != device):
+        raise TableError("out must be contiguous, writable and on the device of the table")
+    return out if device is not None else to_numpy(out)

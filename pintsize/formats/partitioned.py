@@ -1,0 +1,123 @@
+"""Rows spread over sub-tables of any format, by a row map of little more than a byte a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pintsize.arrays import Array, dtype_name, namespace, to_numpy
+from pintsize.errors import TableError
+from pintsize.formats.base import CompressedTable, per_row, shared
+
+__all__ = ["RANK_BLOCK", "PartitionedTable"]
+
+RANK_BLOCK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionedTable(CompressedTable):
+    """A part for each row. Within its part a row's place is its rank: how many earlier rows belong to the same part.
+
+    The rank is the count up to the row's block of `RANK_BLOCK` rows, which is stored, plus a count inside the block: a
+    byte a row and one integer a block and part, where a stored place would cost four bytes a row.
+
+    Args:
+        part: (num_embeddings,) uint8: the part of each row.
+        before: (ceil(num_embeddings / RANK_BLOCK), parts) int32 or int64: rows of each part before each block.
+        parts: The sub-tables, at most 256, of one embedding_dim; part p has as many rows as `part` holds p.
+    """
+
+    tag: ClassVar[str] = "partitioned"
+
+    part: Array = per_row()
+    before: Array = shared()
+    parts: tuple[CompressedTable, ...] = ()
+
+    @classmethod
+    def from_parts(cls, part: NDArray[np.uint8], parts: Sequence[CompressedTable]) -> PartitionedTable:
+        """The table whose row i is the next unused row of ``parts[part[i]]``."""
+        return cls(np.ascontiguousarray(part, np.uint8), before=_ranks(part, len(parts)), parts=tuple(parts))
+
+    @property
+    def streams(self) -> bool:
+        return False
+
+    @property
+    def num_embeddings(self) -> int:
+        return int(self.part.shape[0])
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.parts[0].embedding_dim
+
+    def check(self) -> None:
+        if not isinstance(self.parts, tuple) or not 1 <= len(self.parts) <= 256:
+            raise TableError("partitioned: 1 to 256 parts are needed")
+        if any(not isinstance(p, CompressedTable) for p in self.parts) or len({p.embedding_dim for p in self.parts}) > 1:
+            raise TableError("partitioned: the parts are tables of one embedding_dim")
+        if self.part.ndim != 1 or dtype_name(self.part) != "uint8":
+            raise TableError(f"partitioned: part is uint8 (n,); found {dtype_name(self.part)} {tuple(self.part.shape)}")
+        shape = (-(-self.num_embeddings // RANK_BLOCK), len(self.parts))
+        if self.before is None or dtype_name(self.before) not in ("int32", "int64") or tuple(self.before.shape) != shape:
+            raise TableError(f"partitioned: before is int32 or int64 {shape}")
+        if sum(p.num_embeddings for p in self.parts) != self.num_embeddings:
+            raise TableError("partitioned: the parts do not have as many rows as the map")
+
+    def validate(self) -> None:
+        super().validate()
+        part = to_numpy(self.part)
+        if part.size and int(part.max()) >= len(self.parts):
+            raise TableError(f"partitioned: a row belongs to part {int(part.max())} of {len(self.parts)}")
+        sizes = np.bincount(part, minlength=len(self.parts))
+        if [p.num_embeddings for p in self.parts] != sizes.tolist():
+            raise TableError("partitioned: a part has another number of rows than the map gives it")
+        if not np.array_equal(_ranks(part, len(self.parts)), to_numpy(self.before)):
+            raise TableError("partitioned: the stored counts do not agree with the map")
+
+    def _locate(self, rows: Array) -> tuple[Array, Array]:
+        """The part and the place in it of each row."""
+        xp = namespace(self.part)
+        part = xp.take(self.part, rows, axis=0)
+        if bool(xp.any(part >= len(self.parts))):
+            raise TableError("partitioned: a row belongs to no part; the table is damaged")
+        block = rows // RANK_BLOCK
+        window = xp.arange(RANK_BLOCK, device=rows.device)[None, :] + (block * RANK_BLOCK)[:, None]
+        earlier = window < rows[:, None]
+        inside = xp.reshape(xp.take(self.part, xp.reshape(xp.where(earlier, window, 0), (-1,)), axis=0), window.shape)
+        count = xp.sum(xp.astype(earlier & (inside == part[:, None]), xp.int64), axis=1)
+        return part, xp.astype(self.before[block, xp.astype(part, xp.int64)], xp.int64) + count
+
+    def _gather(self, rows: Array) -> Array:
+        xp = namespace(self.part)
+        out = xp.empty((rows.shape[0], self.embedding_dim), dtype=xp.float32, device=rows.device)
+        if rows.shape[0] == 0:
+            return out
+        part, place = self._locate(rows)
+        for index, table in enumerate(self.parts):
+            mine = xp.nonzero(part == index)[0]
+            if mine.shape[0] == 0:
+                continue
+            inside = place[mine]
+            if bool(xp.any((inside < 0) | (inside >= table.num_embeddings))):
+                raise TableError("partitioned: a row lies outside its part; the table is damaged")
+            out[mine] = table._gather(inside)
+        return out
+
+    @classmethod
+    def _concat(cls, parts: Sequence[Any]) -> CompressedTable:
+        if any(len(p.parts) != len(parts[0].parts) for p in parts):
+            raise TableError("only tables with the same number of parts can be put together")
+        joined = [CompressedTable.concat(group) for group in zip(*(p.parts for p in parts), strict=True)]
+        return cls.from_parts(np.concatenate([to_numpy(p.part) for p in parts]), joined)
+
+
+def _ranks(part: NDArray[np.uint8], parts: int) -> NDArray[np.int32] | NDArray[np.int64]:
+    blocks = -(-len(part) // RANK_BLOCK)
+    flat = (np.arange(len(part)) // RANK_BLOCK) * parts + np.minimum(part, parts - 1)
+    counts = np.bincount(flat, minlength=blocks * parts)[: blocks * parts].reshape(blocks, parts)
+    before = np.cumsum(counts, axis=0) - counts
+    return before.astype(np.int32 if len(part) < 2**31 else np.int64)

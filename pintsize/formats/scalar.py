@@ -1,0 +1,162 @@
+"""One byte record a row: packed codes of 1 to 8 bits or trits, with their scale and offset beside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pintsize.arrays import Array, dtype_name, namespace, to_numpy
+from pintsize.errors import TableError
+from pintsize.formats._packing import packed_width, unpack
+from pintsize.formats._rotation import check_rotation, rotate, rotate_back
+from pintsize.formats.base import CompressedTable, per_row, shared
+
+__all__ = ["LEVELS", "SCALES", "ScalarTable", "grid_digits"]
+
+LEVELS = (2, 3, 4, 8, 16, 32, 64, 128, 256)
+SCALES = ("float16", "grid", "none")
+
+
+def grid_digits(levels: int) -> int:
+    """Digits behind the columns' codes that hold a row's place on the scale grid: at least four bits' worth."""
+    return math.ceil(4 / math.log2(levels))
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarTable(CompressedTable):
+    """Scalar codes, a record a row.
+
+    A record is the packed codes (`_packing`), then, with ``scale="float16"``, one little-endian float16 scale a group
+    and, if `offset`, one float16 offset a group after the scales. With ``scale="grid"`` the row's scale is an entry of
+    `grid`, whose index is written in base `levels`, low digit first, as `grid_digits(levels)` further digits behind the
+    codes. With ``scale="none"`` every scale is 1.
+
+    The value of a code q is ``(q + bias) * (scale * unit)``, or ``q * (scale * unit) + offset * unit`` where offsets
+    are stored; then the rotation, if there is one, is undone. All of it in float32, rounded after each operation.
+
+    Args:
+        records: (num_embeddings, record bytes) uint8.
+        columns: Codes in a row: the embedding_dim.
+        levels: Code values 0..levels-1: a power of two up to 256, or 3 (five ternary digits a byte).
+        group: Columns that share a scale; equal to `columns` for one scale a row. The last group may be shorter.
+        scale: ``"float16"``, ``"grid"`` or ``"none"``.
+        offset: Whether offsets are stored (with float16 scales only).
+        bias: Added to a code where no offset is stored.
+        unit: A power of two that brings scales into the range of float16.
+        grid: (levels ** grid_digits(levels),) float32 scales, with ``scale="grid"``.
+        rotation: What rows were multiplied by before they were coded (`_rotation`), or None.
+    """
+
+    tag: ClassVar[str] = "scalar"
+
+    records: Array = per_row()
+    columns: int
+    levels: int
+    group: int
+    scale: str = "float16"
+    offset: bool = True
+    bias: float = 0.0
+    unit: float = 1.0
+    grid: Array | None = shared()
+    rotation: Array | None = shared()
+
+    @property
+    def num_embeddings(self) -> int:
+        return int(self.records.shape[0])
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.columns
+
+    @property
+    def groups(self) -> int:
+        """Scales a row."""
+        return -(-self.columns // self.group)
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a record before the scales."""
+        return packed_width(self.columns + (grid_digits(self.levels) if self.scale == "grid" else 0), self.levels)
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of a record."""
+        return self.code_bytes + (2 * self.groups * (2 if self.offset else 1) if self.scale == "float16" else 0)
+
+    def check(self) -> None:
+        if self.levels not in LEVELS or self.scale not in SCALES:
+            raise TableError(f"scalar: levels {self.levels!r} of {LEVELS}, scale {self.scale!r} of {SCALES} are needed")
+        if not (isinstance(self.columns, int) and isinstance(self.group, int) and 1 <= self.group <= self.columns):
+            raise TableError(f"scalar: 1 <= group <= columns is needed; found {self.group!r}, {self.columns!r}")
+        if self.scale != "float16" and (self.offset or self.group != self.columns):
+            raise TableError(f"scalar: offsets and groups go with float16 scales; found scale {self.scale!r}")
+        if not (math.isfinite(self.bias) and math.isfinite(self.unit) and math.frexp(self.unit)[0] == 0.5):
+            raise TableError(f"scalar: a finite bias and a power of two as unit; found {self.bias!r}, {self.unit!r}")
+        if self.records.ndim != 2 or dtype_name(self.records) != "uint8" or self.records.shape[1] != self.record_bytes:
+            raise TableError(
+                f"scalar: records are uint8 (n, {self.record_bytes}); "
+                f"found {dtype_name(self.records)} {tuple(self.records.shape)}"
+            )
+        entries = self.levels ** grid_digits(self.levels)
+        if (self.grid is not None) != (self.scale == "grid"):
+            raise TableError("scalar: a grid is stored with scale='grid', and only then")
+        if self.grid is not None and (dtype_name(self.grid) != "float32" or tuple(self.grid.shape) != (entries,)):
+            raise TableError(f"scalar: the grid is float32 ({entries},); found {tuple(self.grid.shape)}")
+        if self.rotation is not None:
+            check_rotation(self.rotation, self.columns)
+
+    def validate(self) -> None:
+        self.check()
+        for name in ("grid", "rotation"):
+            array = getattr(self, name)
+            if array is not None and not np.isfinite(to_numpy(array)).all():
+                raise TableError(f"scalar: the {name} holds a value that is not finite")
+        if self.scale != "float16":
+            return
+        for start in range(0, self.num_embeddings, 1 << 16):
+            meta = to_numpy(self.records[start : start + (1 << 16), self.code_bytes :])
+            bad = np.flatnonzero(~np.isfinite(np.ascontiguousarray(meta).view(np.float16)).all(axis=1))
+            if bad.size:
+                raise TableError(f"scalar: row {start + bad[0]} has a scale or offset that is not finite")
+
+    def _gather(self, rows: Array) -> Array:
+        decoded = self._decoded(namespace(self.records).take(self.records, rows, axis=0))
+        return decoded if self.rotation is None else rotate_back(decoded, self.rotation)
+
+    def _scores(self, queries: Array, start: int, stop: int) -> Array:
+        if self.rotation is None:
+            return super()._scores(queries, start, stop)
+        return self._unrotated._scores(rotate(queries, self.rotation), start, stop)
+
+    @property
+    def _unrotated(self) -> ScalarTable:
+        return ScalarTable(
+            self.records, self.columns, self.levels, self.group, self.scale, self.offset, self.bias, self.unit,
+            grid=self.grid,
+        )  # fmt: skip
+
+    def _decoded(self, records: Array) -> Array:
+        xp = namespace(records)
+        digits = self.columns + (grid_digits(self.levels) if self.scale == "grid" else 0)
+        codes = unpack(records[:, : self.code_bytes], digits, self.levels)
+        values = xp.astype(codes[:, : self.columns], xp.float32)
+        if self.scale == "none":
+            return (values + self.bias) * self.unit
+        if self.scale == "grid":
+            place = sum(
+                xp.astype(codes[:, self.columns + j], xp.int64) * self.levels**j for j in range(grid_digits(self.levels))
+            )
+            return (values + self.bias) * (xp.take(self.grid, place, axis=0) * self.unit)[:, None]
+        meta = xp.astype(xp.asarray(records[:, self.code_bytes :], copy=True).view(xp.float16), xp.float32) * self.unit
+        scales = self._spread(meta[:, : self.groups])
+        if not self.offset:
+            return (values + self.bias) * scales
+        return values * scales + self._spread(meta[:, self.groups :])
+
+    def _spread(self, per_group: Array) -> Array:
+        if self.groups == 1:
+            return per_group
+        return namespace(per_group).repeat(per_group, self.group, axis=1)[:, : self.columns]

@@ -1,0 +1,155 @@
+"""The user's own names for the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pintsize.errors import TableError
+
+__all__ = ["Ids"]
+
+
+def _as_arrow(values: Any) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    try:
+        array = values if isinstance(values, pa.Array) else pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TableError(f"ids are all integers or all strings: {error}") from error
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_null(array.type) and len(array) == 0:
+        array = array.cast(pa.int64())
+    if array.null_count:
+        missing = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+        raise TableError(f"the id of row {missing} is missing; every row needs one")
+    if pa.types.is_integer(array.type):
+        try:
+            return array.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise TableError(f"integer ids must fit int64: {error}") from error
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return array.cast(pa.large_string())
+    raise TableError(f"ids are int64 or strings; found {array.type}")
+
+
+class Ids:
+    """Unique names of rows 0..n-1, either all int64 or all strings, held in Arrow.
+
+    Args:
+        values: Integers or strings in row order: sequence, NumPy array, tensor or Arrow array.
+
+    Raises:
+        TableError: Neither integers nor strings, a missing id, or one that stands twice.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.arrow: pa.Array = _as_arrow(values)
+        if len(pc.unique(self.arrow)) != len(self.arrow):
+            raise TableError(self._first_duplicate())
+
+    @classmethod
+    def trusted(cls, arrow: pa.Array) -> Ids:
+        """Ids whose uniqueness was checked when they were written: opening a bundle must not read them all."""
+        ids = cls.__new__(cls)
+        ids.arrow = arrow
+        return ids
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ids) and bool(self.arrow.equals(other.arrow))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Ids({len(self)} x {'int64' if self.is_integer else 'string'})"
+
+    @property
+    def is_integer(self) -> bool:
+        return bool(pa.types.is_integer(self.arrow.type))
+
+    def rows(self, ids: Any) -> NDArray[np.int64]:
+        """The rows that these ids name, in the order asked, as int64 of the same length.
+
+        Raises:
+            KeyError: An id that the table does not have; the first is named.
+            TableError: Integers asked of string ids, or the other way round.
+        """
+        wanted = self._wanted(ids)
+        if len(wanted) == 0:
+            return np.empty(0, np.int64)
+        rows = self._find_integers(wanted) if self.is_integer else self._find_strings(wanted)
+        missing = np.flatnonzero(rows < 0)
+        if missing.size:
+            raise KeyError(wanted[int(missing[0])].as_py())
+        return rows
+
+    def take(self, rows: NDArray[np.int64]) -> Ids:
+        """The ids of these rows, in their order."""
+        return Ids(self.arrow.take(pa.array(rows)))
+
+    def to_list(self) -> list[int] | list[str]:
+        """The ids as Python values."""
+        return self.arrow.to_pylist()  # type: ignore[no-any-return]
+
+    def _wanted(self, ids: Any) -> pa.Array:
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, (Iterable, Sequence)):
+            ids = [ids]
+        wanted = _as_arrow(list(ids) if not hasattr(ids, "__array__") and not isinstance(ids, pa.Array) else ids)
+        if len(wanted) and pa.types.is_integer(wanted.type) != self.is_integer:
+            have, asked = ("integers", "strings") if self.is_integer else ("strings", "integers")
+            raise TableError(f"the ids of this table are {have}; {asked} were asked for")
+        return wanted
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        if self.is_integer:
+            return np.argsort(self.arrow.to_numpy(), kind="stable").astype(np.int64)
+        return pc.sort_indices(self.arrow).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _sorted(self) -> NDArray[np.int64]:
+        return self.arrow.to_numpy()[self._order]  # type: ignore[no-any-return]
+
+    def _find_integers(self, wanted: pa.Array) -> NDArray[np.int64]:
+        if len(self) == 0:
+            return np.full(len(wanted), -1, np.int64)
+        values = wanted.to_numpy()
+        places = np.minimum(np.searchsorted(self._sorted, values), len(self) - 1)
+        return np.where(self._sorted[places] == values, self._order[places], -1)
+
+    def _find_strings(self, wanted: pa.Array) -> NDArray[np.int64]:
+        # One hash of all ids serves a large batch; for a few ids a binary search leaves the rest unread.
+        if 64 * len(wanted) >= len(self):
+            found = pc.index_in(wanted, value_set=self.arrow)
+            return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)  # type: ignore[no-any-return]
+        return np.array([self._bisect(value) for value in wanted.to_pylist()], np.int64)
+
+    def _bisect(self, value: str) -> int:
+        key, low, high = value.encode(), 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self.arrow[int(self._order[middle])].as_py().encode() < key:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(self) and self.arrow[int(self._order[low])].as_py() == value:
+            return int(self._order[low])
+        return -1
+
+    def _first_duplicate(self) -> str:
+        counts = pc.value_counts(self.arrow)
+        value = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]
+        rows = pc.indices_nonzero(pc.equal(self.arrow, value)).to_pylist()
+        return f"the id {value.as_py()!r} stands twice, at rows {rows[0]} and {rows[1]}; ids must be unique"
