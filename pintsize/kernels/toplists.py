@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    from pintsize.kernels import _native as _found
-except ImportError:
-    _native: Any = None
-else:
-    _native = _found
+from pintsize.kernels import address, native
 
 __all__ = ["merge_top", "merge_top_twin", "top_lists"]
 
@@ -48,13 +43,14 @@ def merge_top(scores: Floats, first: int, best: Floats, ids: NDArray[np.int64]) 
 
     Equal scores keep the lower row. ``-inf`` and NaN are never taken.
     """
-    if _native is None:
+    kernels = native()
+    if kernels is None:
         merge_top_twin(scores, first, best, ids)
         return
     queries, columns = scores.shape
     if columns and best.shape[1]:
-        _native.topk_merge(
-            scores.ctypes.data, queries, columns, columns, first, best.shape[1], best.ctypes.data, ids.ctypes.data
+        kernels.topk_merge(
+            address(scores), queries, columns, columns, first, best.shape[1], address(best), address(ids)
         )
 
 

@@ -60,7 +60,7 @@ class PairedCodes:
 class _Fit:
     """The state of one fit; every method improves one part of it while the others stand still."""
 
-    def __init__(self, pair: Pair, columns: int, levels: Floats, alpha: float, scale_bits: int, seed: int) -> None:
+    def __init__(self, pair: Pair, levels: Floats, *, columns: int, alpha: float, scale_bits: int, seed: int) -> None:
         self.pair, self.levels, self.alpha, self.scale_bits = pair, levels, alpha, scale_bits
         to_left, to_right = balanced_factors(pair)
         turn = rotation(columns, seed)[: to_left.shape[1]]
@@ -108,9 +108,9 @@ class _Fit:
         changes = 0
         for part in chunks(len(self.left_codes)):
             changes += descend(
-                self.left_codes[part], self.left_scales[part], self.levels, gram, self.pair.left(part) @ cross, other,
-                lists.rows(part), alpha=self.alpha, sweeps=_SWEEPS, floor=self.left_floor,
-                fit_before=True, fit_after=True,
+                self.left_codes[part], self.left_scales[part], self.levels, gram=gram,
+                aim=self.pair.left(part) @ cross, other=other, lists=lists.rows(part), alpha=self.alpha,
+                sweeps=_SWEEPS, floor=self.left_floor, fit_before=True, fit_after=True,
             )  # fmt: skip
         return changes
 
@@ -124,9 +124,9 @@ class _Fit:
         for sweeps in (0, _SWEEPS):  # all scales first: the grid depends on all of them
             for part in chunks(len(self.right_codes)):
                 changes += descend(
-                    self.right_codes[part], self.right_scales[part], self.levels, gram, self.pair.right[part] @ cross,
-                    other, lists.rows(part), alpha=self.alpha, sweeps=sweeps, floor=self.right_floor,
-                    fit_before=sweeps == 0, fit_after=False,
+                    self.right_codes[part], self.right_scales[part], self.levels, gram=gram,
+                    aim=self.pair.right[part] @ cross, other=other, lists=lists.rows(part), alpha=self.alpha,
+                    sweeps=sweeps, floor=self.right_floor, fit_before=sweeps == 0, fit_after=False,
                 )  # fmt: skip
             if sweeps == 0:
                 self.snap()
@@ -135,7 +135,13 @@ class _Fit:
     def move_middle(self, lists: Lists) -> None:
         start = np.eye(len(self.levels[self.right_codes][0]), dtype=np.float32) if self.middle is None else self.middle
         self.middle = fit_middle(
-            self.pair, self.left_values, self.right_values(), lists, self.alpha, start, _MIDDLE_STEPS
+            self.pair,
+            self.left_values,
+            self.right_values(),
+            lists=lists,
+            alpha=self.alpha,
+            middle=start,
+            steps=_MIDDLE_STEPS,
         )
 
     def result(self) -> PairedCodes:
@@ -195,7 +201,14 @@ def fit_pair(
         The codes and what goes with them.
     """
     pair = measured(left, right)
-    fit = _Fit(pair, columns, np.asarray(LEVELS[levels], np.float32), weight, scale_bits, seed)
+    fit = _Fit(
+        pair,
+        np.asarray(LEVELS[levels], np.float32),
+        columns=columns,
+        alpha=weight,
+        scale_bits=scale_bits,
+        seed=seed,
+    )
     length = min(neighbours, len(right))
     first = best_rows(pair.left, len(left), pair.right, length)
     indptr = np.arange(len(left) + 1, dtype=np.int64) * length

@@ -6,17 +6,11 @@ Lists are in compressed-row form: those of row r are the entries ``indptr[r]:ind
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    from pintsize.kernels import _native as _found
-except ImportError:
-    native: Any = None
-else:
-    native = _found
+from pintsize.kernels import address, native
 
 Floats = NDArray[np.float32]
 
@@ -57,19 +51,19 @@ class Lists:
         return Lists(bounds - bounds[0], self.ids[inside], self.targets[inside], weights)
 
 
-def _address(array: NDArray[Any] | None) -> int:
-    return 0 if array is None else int(array.ctypes.data)
+def _weights(lists: Lists) -> int:
+    return 0 if lists.weights is None else address(lists.weights)
 
 
 def descend_twin(
     codes: NDArray[np.uint8],
     scales: Floats,
     levels: Floats,
+    *,
     gram: Floats,
     aim: Floats,
     other: Floats,
     lists: Lists,
-    *,
     alpha: float,
     sweeps: int,
     floor: float,
@@ -93,29 +87,27 @@ def descend_twin(
 
         if fit_before:
             scales[r] = best_scale(levels[codes[r]])
-        scale = scales[r]
-        row = scale * levels[codes[r]]
-        gradient = gram @ row - aim[r]
-        error = pairs @ row - wanted
+        row = levels[codes[r]]
+        product, met = gram @ row, pairs @ row
+        goal = aim[r] + wanted @ pairs
         curvature = np.diag(gram) + np.einsum("kj,kj->j", pairs, pairs)
         curvature = np.where(curvature > 0, curvature, 1)
         for _ in range(sweeps):
             before = changes
-            for j in range(len(levels[codes[r]])):
-                wish = (row[j] - (gradient[j] + pairs[:, j] @ error) / curvature[j]) / scale
+            for j in range(len(row)):
+                wish = row[j] - (product[j] + pairs[:, j] @ met - goal[j] / scales[r]) / curvature[j]
                 code = np.searchsorted(thresholds, wish, side="left")
                 if code == codes[r, j]:
                     continue
-                step = scale * (levels[code] - levels[codes[r, j]])
-                codes[r, j] = code
-                row[j] += step
-                gradient += step * gram[j]
-                error += step * pairs[:, j]
+                step = levels[code] - row[j]
+                codes[r, j], row[j] = code, levels[code]
+                product += step * gram[j]
+                met += step * pairs[:, j]
                 changes += 1
             if changes == before:
                 break
-        if sweeps and fit_after:
-            scales[r] = best_scale(levels[codes[r]])
+            if fit_after:
+                scales[r] = best_scale(row)
     return changes
 
 
@@ -123,11 +115,11 @@ def descend(
     codes: NDArray[np.uint8],
     scales: Floats,
     levels: Floats,
+    *,
     gram: Floats,
     aim: Floats,
     other: Floats,
     lists: Lists,
-    *,
     alpha: float,
     sweeps: int,
     floor: float,
@@ -152,31 +144,31 @@ def descend(
         sweeps: At most so many passes over the columns; with 0 only scales are fitted.
         floor: Scales do not fall below.
         fit_before: Fit the scale in closed form before the sweeps.
-        fit_after: The same after the sweeps.
+        fit_after: The same after each sweep.
 
     Returns:
         How many codes changed.
     """
-    if native is None:
+    kernels = native()
+    if kernels is None:
         return descend_twin(
-            codes, scales, levels, gram, aim, other, lists,
+            codes, scales, levels, gram=gram, aim=aim, other=other, lists=lists,
             alpha=alpha, sweeps=sweeps, floor=floor, fit_before=fit_before, fit_after=fit_after,
         )  # fmt: skip
     product = levels[codes] @ gram
-    changed = native.descend(
-        _address(codes), _address(scales), _address(levels), len(levels), _address(gram), _address(product),
-        _address(aim), _address(other), *codes.shape, _address(lists.indptr), _address(lists.ids),
-        _address(lists.targets), _address(lists.weights), alpha, sweeps, floor, fit_before, fit_after,
+    changed = kernels.descend(
+        address(codes), address(scales), address(levels), len(levels), address(gram), address(product),
+        address(aim), address(other), *codes.shape, address(lists.indptr), address(lists.ids),
+        address(lists.targets), _weights(lists), alpha, sweeps, floor, fit_before, fit_after,
     )  # fmt: skip
     return int(changed)
 
 
-def pair_products_twin(
-    left: Floats, right: Floats, indptr: NDArray[np.int64], ids: NDArray[np.int32]
-) -> Floats:
+def pair_products_twin(left: Floats, right: Floats, indptr: NDArray[np.int64], ids: NDArray[np.int32]) -> Floats:
     """`pair_products` in plain NumPy."""
     owner = np.repeat(np.arange(len(left)), np.diff(indptr))
-    return np.einsum("pk,pk->p", left[owner], right[ids], dtype=np.float32)
+    products: Floats = np.einsum("pk,pk->p", left[owner], right[ids], dtype=np.float32)
+    return products
 
 
 def pair_products(left: Floats, right: Floats, indptr: NDArray[np.int64], ids: NDArray[np.int32]) -> Floats:
@@ -191,12 +183,11 @@ def pair_products(left: Floats, right: Floats, indptr: NDArray[np.int64], ids: N
     Returns:
         (pairs) float32.
     """
-    if native is None:
+    kernels = native()
+    if kernels is None:
         return pair_products_twin(left, right, indptr, ids)
     out = np.empty(len(ids), np.float32)
-    native.pair_products(
-        _address(left), _address(right), *left.shape, _address(indptr), _address(ids), _address(out)
-    )
+    kernels.pair_products(address(left), address(right), *left.shape, address(indptr), address(ids), address(out))
     return out
 
 
@@ -223,12 +214,13 @@ def pair_pull(left: Floats, right: Floats, lists: Lists, alpha: float) -> Floats
     Returns:
         (n, k) float32: ``alpha * sum of weight * (left_r.right_id - target) * right_id``.
     """
-    if native is None:
+    kernels = native()
+    if kernels is None:
         return pair_pull_twin(left, right, lists, alpha)
     out = np.empty_like(left)
-    native.pair_pull(
-        _address(left), _address(right), *left.shape, _address(lists.indptr), _address(lists.ids),
-        _address(lists.targets), _address(lists.weights), alpha, _address(out),
+    kernels.pair_pull(
+        address(left), address(right), *left.shape, address(lists.indptr), address(lists.ids),
+        address(lists.targets), _weights(lists), alpha, address(out),
     )  # fmt: skip
     return out
 
@@ -262,7 +254,8 @@ def transpose_lists(lists: Lists, num_others: int, cap: int) -> Lists:
     Returns:
         Lists of the `num_others` rows, with weights.
     """
-    if native is None:
+    kernels = native()
+    if kernels is None:
         return transpose_lists_twin(lists, num_others, cap)
     totals = np.bincount(lists.ids, minlength=num_others)
     kept = np.minimum(totals, cap)
@@ -270,9 +263,9 @@ def transpose_lists(lists: Lists, num_others: int, cap: int) -> Lists:
     ids = np.empty(int(indptr[-1]), np.int32)
     targets = np.empty(len(ids), np.float32)
     seen = np.zeros(num_others, np.int64)
-    native.transpose_lists(
-        _address(lists.indptr), _address(lists.ids), _address(lists.targets), len(lists.indptr) - 1, cap,
-        _address(indptr), _address(totals), _address(seen), _address(ids), _address(targets),
+    kernels.transpose_lists(
+        address(lists.indptr), address(lists.ids), address(lists.targets), len(lists.indptr) - 1, cap,
+        address(indptr), address(totals), address(seen), address(ids), address(targets),
     )  # fmt: skip
     weights = np.repeat((totals / np.maximum(kept, 1)).astype(np.float32), kept)
     return Lists(indptr, ids, targets, weights)

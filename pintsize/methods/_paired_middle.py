@@ -17,6 +17,7 @@ def fit_middle(
     pair: Pair,
     left_values: Callable[[slice], Floats],
     right_values: Floats,
+    *,
     lists: Lists,
     alpha: float,
     middle: Floats,
@@ -50,7 +51,7 @@ def fit_middle(
     no_targets = Lists(lists.indptr, lists.ids, np.zeros_like(lists.targets), lists.weights)
 
     def apply(matrix: np.ndarray, pairs: Lists) -> np.ndarray:
-        out = gram_left @ matrix @ gram_right
+        out: np.ndarray = gram_left @ matrix @ gram_right
         small = matrix.astype(np.float32)
         for part in chunks(num_left):
             values = left_values(part)
@@ -73,4 +74,5 @@ def fit_middle(
         ahead = inverse * residual
         last, power = power, np.sum(residual * ahead)
         direction = ahead + power / last * direction
-    return now.astype(np.float16).astype(np.float32)
+    rounded: Floats = now.astype(np.float16).astype(np.float32)
+    return rounded

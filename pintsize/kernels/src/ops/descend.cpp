@@ -32,21 +32,23 @@ void add(float* __restrict to, const float* __restrict from, float times, int64_
   for (int64_t i = 0; i < count; ++i) to[i] += times * from[i];
 }
 
-// One row at work: its list's other rows, times the root of their weight, stored by column and padded with zeros.
+// One row at work: its list's other rows, times the root of their weight, stored by column and padded with zeros. The
+// row is held without its scale, which may be tiny: what is kept up to date then loses no digits.
 struct Work {
   float* columns_of;  // (columns, width)
   float* root;        // (width): sqrt(alpha * weight)
-  float* aim;         // (width): root * target
-  float* error;       // (width): root * (product - target)
-  float* row;         // (columns): the row as it stands
-  float* gradient;    // (columns): of the sum over all pairs
+  float* wanted;      // (width): root * target
+  float* met;         // (width): root * (product of the unscaled row)
+  float* row;         // (columns): levels[codes]
+  float* product;     // (columns): gram * row
+  float* aim;         // (columns): the constant part of the gradient, of all pairs and listed ones
   float* curvature;   // (columns)
   int64_t width;
 };
 
 int64_t scratch(int64_t longest, int64_t columns) {
   const int64_t width = padded(longest);
-  return columns * width + 3 * width + 3 * columns;
+  return columns * width + 3 * width + 4 * columns;
 }
 
 Work lay_out(float* scratch, int64_t count, int64_t columns) {
@@ -54,11 +56,12 @@ Work lay_out(float* scratch, int64_t count, int64_t columns) {
   w.width = padded(count);
   w.columns_of = scratch;
   w.root = w.columns_of + columns * w.width;
-  w.aim = w.root + w.width;
-  w.error = w.aim + w.width;
-  w.row = w.error + w.width;
-  w.gradient = w.row + columns;
-  w.curvature = w.gradient + columns;
+  w.wanted = w.root + w.width;
+  w.met = w.wanted + w.width;
+  w.row = w.met + w.width;
+  w.product = w.row + columns;
+  w.aim = w.product + columns;
+  w.curvature = w.aim + columns;
   return w;
 }
 
@@ -70,7 +73,7 @@ void gather(const Side& side, int64_t r, const Work& w) {
     const bool there = k < count;
     const float weight = there ? (lists.weights ? lists.weights[first + k] : 1.0f) : 0.0f;
     w.root[k] = std::sqrt(lists.alpha * weight);
-    w.aim[k] = there ? w.root[k] * lists.targets[first + k] : 0.0f;
+    w.wanted[k] = there ? w.root[k] * lists.targets[first + k] : 0.0f;
   }
   for (int64_t k = 0; k < w.width; k += tile) {
     const float* from[tile];
@@ -83,10 +86,10 @@ void gather(const Side& side, int64_t r, const Work& w) {
   }
 }
 
-// The scale of least error for the row's codes: `unscaled` holds root * (product of the unscaled row).
-float best_scale(const Work& w, float with_aim, float with_gram, const float* unscaled, float floor) {
-  const float above = with_aim + dot(unscaled, w.aim, w.width);
-  const float below = with_gram + dot(unscaled, unscaled, w.width);
+// The scale of least error for the row's codes, which is where the slope along the row vanishes.
+float best_scale(const Work& w, const float* aim, int64_t columns, float floor) {
+  const float above = dot(w.row, aim, columns) + dot(w.met, w.wanted, w.width);
+  const float below = dot(w.row, w.product, columns) + dot(w.met, w.met, w.width);
   const float scale = below > 0.0f ? above / below : floor;
   return scale > floor ? scale : floor;
 }
@@ -97,16 +100,16 @@ int64_t sweep(const Side& side, uint8_t* codes, float scale, const Work& w) {
   int64_t changes = 0;
   for (int64_t j = 0; j < columns; ++j) {
     const float* column = w.columns_of + j * w.width;
-    const float slope = w.gradient[j] + dot(column, w.error, w.width);
-    const float wish = (w.row[j] - slope / w.curvature[j]) / scale;
+    const float slope = w.product[j] + dot(column, w.met, w.width) - w.aim[j] / scale;
+    const float wish = w.row[j] - slope / w.curvature[j];
     uint8_t code = 0;
     for (int32_t l = 1; l < side.num_levels; ++l) code += wish > 0.5f * (levels[l - 1] + levels[l]);
     if (code == codes[j]) continue;
-    const float step = scale * (levels[code] - levels[codes[j]]);
+    const float step = levels[code] - levels[codes[j]];
     codes[j] = code;
-    w.row[j] += step;
-    add(w.gradient, side.gram + j * columns, step, columns);
-    add(w.error, column, step, w.width);
+    w.row[j] = levels[code];
+    add(w.product, side.gram + j * columns, step, columns);
+    add(w.met, column, step, w.width);
     ++changes;
   }
   return changes;
@@ -119,39 +122,27 @@ int64_t one_row(const Side& side, int64_t r, float* scratch_space) {
   gather(side, r, w);
   uint8_t* codes = side.codes + r * columns;
   const float* aim = side.aim + r * columns;
-  const float* product = side.product + r * columns;
-  for (int64_t k = 0; k < w.width; ++k) w.error[k] = 0.0f;
+  for (int64_t k = 0; k < w.width; ++k) w.met[k] = 0.0f;
   for (int64_t j = 0; j < columns; ++j) {
     w.row[j] = side.levels[codes[j]];
-    add(w.error, w.columns_of + j * w.width, w.row[j], w.width);
+    w.product[j] = side.product[r * columns + j];
+    add(w.met, w.columns_of + j * w.width, w.row[j], w.width);
   }
-  if (side.fit_before)
-    side.scales[r] = best_scale(w, dot(w.row, aim, columns), dot(w.row, product, columns), w.error, side.floor);
+  if (side.fit_before) side.scales[r] = best_scale(w, aim, columns, side.floor);
   if (side.sweeps == 0) return 0;
 
-  const float scale = side.scales[r];
-  for (int64_t k = 0; k < w.width; ++k) w.error[k] = scale * w.error[k] - w.aim[k];
   for (int64_t j = 0; j < columns; ++j) {
     const float* column = w.columns_of + j * w.width;
-    w.row[j] *= scale;
-    w.gradient[j] = scale * product[j] - aim[j];
+    w.aim[j] = aim[j] + dot(column, w.wanted, w.width);
     const float curvature = side.gram[j * columns + j] + dot(column, column, w.width);
     w.curvature[j] = curvature > 0.0f ? curvature : 1.0f;  // a column that nothing depends on
   }
   int64_t changes = 0;
   for (int32_t s = 0; s < side.sweeps; ++s) {
-    const int64_t now = sweep(side, codes, scale, w);
+    const int64_t now = sweep(side, codes, side.scales[r], w);
     changes += now;
     if (now == 0) break;
-  }
-  if (side.fit_after) {
-    // Back to the unscaled row, with the products that the sweeps kept up to date.
-    for (int64_t k = 0; k < w.width; ++k) w.error[k] = (w.error[k] + w.aim[k]) / scale;
-    for (int64_t j = 0; j < columns; ++j) {
-      w.row[j] /= scale;
-      w.gradient[j] = (w.gradient[j] + aim[j]) / scale;
-    }
-    side.scales[r] = best_scale(w, dot(w.row, aim, columns), dot(w.row, w.gradient, columns), w.error, side.floor);
+    if (side.fit_after) side.scales[r] = best_scale(w, aim, columns, side.floor);
   }
   return changes;
 }

@@ -30,7 +30,7 @@ struct Side {
   int32_t num_levels;
   int32_t sweeps;          // at most; a row that no longer changes stops earlier
   float floor;             // scales never fall below
-  bool fit_before, fit_after;  // the scale in closed form, before and after the sweeps
+  bool fit_before, fit_after;  // the scale in closed form, before the sweeps and after each
 };
 
 struct Descend {
