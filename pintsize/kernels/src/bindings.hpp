@@ -42,5 +42,7 @@ inline Scratch scratch_of(int64_t bytes) { return Scratch(bytes ? new float[(byt
 void bind_check(nb::module_& m);
 void bind_encode(nb::module_& m);
 void bind_rows(nb::module_& m);
+void bind_descend(nb::module_& m);
+void bind_topk(nb::module_& m);
 
 }  // namespace pintsize

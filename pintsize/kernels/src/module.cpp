@@ -68,4 +68,6 @@ NB_MODULE(_native, m) {
   bind_check(m);
   bind_encode(m);
   bind_rows(m);
+  bind_descend(m);
+  bind_topk(m);
 }
