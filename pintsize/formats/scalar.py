@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
+from pintsize.formats._scan import byte_candidates
 from pintsize.formats.base import CompressedTable, per_row, shared
 
 __all__ = ["LEVELS", "SCALES", "ScalarTable", "grid_digits"]
@@ -130,6 +132,11 @@ class ScalarTable(CompressedTable):
         if self.rotation is None:
             return super()._scores(queries, start, stop)
         return self._unrotated._scores(rotate(queries, self.rotation), start, stop)
+
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        if self._device is not None:
+            return None
+        return byte_candidates(self, queries if self.rotation is None else rotate(queries, self.rotation), k)
 
     @property
     def _unrotated(self) -> ScalarTable:

@@ -17,5 +17,6 @@ T* at(Address address) {
 }
 
 void bind_check(nb::module_& m);
+void bind_scan(nb::module_& m);
 
 }  // namespace pintsize

@@ -66,4 +66,5 @@ NB_MODULE(_native, m) {
   m.def("threads", [] { return threads(); });
   m.def("set_threads", [](int count) { set_threads(count); });
   bind_check(m);
+  bind_scan(m);
 }
