@@ -193,6 +193,10 @@ class CompressedTable(ABC):
             out[:, begin - start : end - start] = queries @ decoded.T
         return out
 
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        """For each query, rows in rising order among which are surely its k best, or None where only scores can tell."""
+        return None
+
     @abstractmethod
     def check(self) -> None:
         """Shapes and dtypes agree (no row is read). Raises TableError."""

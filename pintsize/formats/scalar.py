@@ -15,6 +15,7 @@ from pintsize.errors import TableError
 from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
+from pintsize.formats._scan import byte_candidates
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
@@ -183,6 +184,11 @@ class ScalarTable(CompressedTable):
             self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept), 0 if signs is None else len(signs),
         )  # fmt: skip
         return fields, kept
+
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        if self._device is not None:
+            return None
+        return byte_candidates(self, queries if self.rotation is None else rotate(queries, self.rotation), k)
 
     @property
     def _unrotated(self) -> ScalarTable:

@@ -44,5 +44,6 @@ void bind_encode(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_descend(nb::module_& m);
 void bind_topk(nb::module_& m);
+void bind_scan(nb::module_& m);
 
 }  // namespace pintsize
