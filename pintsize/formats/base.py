@@ -43,6 +43,10 @@ class CompressedTable(ABC):
     def __post_init__(self) -> None:
         self.check()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The declared fields alone: what is cached beside them holds addresses, which a copy must not take over."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
     @property
     @abstractmethod
     def num_embeddings(self) -> int: ...
@@ -69,7 +73,7 @@ class CompressedTable(ABC):
         """
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         result = output_for(out, (*shape, self.embedding_dim), rows, self._device)
-        self._fill(flat, result.reshape(-1, self.embedding_dim))
+        self._fill(flat, result if len(shape) == 1 else result.reshape(-1, self.embedding_dim))
         return out if out is not None else self._handed_back(result, rows)
 
     def bag(
@@ -188,6 +192,10 @@ class CompressedTable(ABC):
             self._fill(np.arange(begin, end), decoded)
             out[:, begin - start : end - start] = queries @ decoded.T
         return out
+
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        """For each query, rows in rising order among which are surely its k best, or None where only scores can tell."""
+        return None
 
     @abstractmethod
     def check(self) -> None:
