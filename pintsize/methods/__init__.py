@@ -18,6 +18,7 @@ METHODS = {
     "float16": "pintsize.methods.full:Float16",
     "full": "pintsize.methods.full:Full",
     "integer": "pintsize.methods.integer:Integer",
+    "mixed_precision": "pintsize.methods.mixed_precision:MixedPrecision",
     "rabitq": "pintsize.methods.rabitq:Rabitq",
     "rotated": "pintsize.methods.rotated:Rotated",
     "ternary": "pintsize.methods.ternary:Ternary",
