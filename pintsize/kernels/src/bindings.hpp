@@ -40,6 +40,8 @@ using Scratch = std::unique_ptr<float[]>;
 inline Scratch scratch_of(int64_t bytes) { return Scratch(bytes ? new float[(bytes + 3) / 4] : nullptr); }
 
 void bind_check(nb::module_& m);
+void bind_encode(nb::module_& m);
 void bind_rows(nb::module_& m);
+void bind_tables(nb::module_& m);
 
 }  // namespace pintsize

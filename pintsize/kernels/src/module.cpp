@@ -1,6 +1,3 @@
-
-
-
 #include "bindings.hpp"
 #include "dispatch.hpp"
 #include "parallel.hpp"
@@ -66,5 +63,7 @@ NB_MODULE(_native, m) {
   m.def("threads", [] { return threads(); });
   m.def("set_threads", [](int count) { set_threads(count); });
   bind_check(m);
+  bind_encode(m);
   bind_rows(m);
+  bind_tables(m);
 }
