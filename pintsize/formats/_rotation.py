@@ -2,8 +2,8 @@
 
 Two kinds, told apart by their dtype. Dense: a (columns, columns) float32 matrix R. Hadamard: (rounds, ceil(columns/8))
 uint8, the signs of each round as bits, low bit first; a round flips signs, then applies the orthonormal Walsh-Hadamard
-transform to the widest block whose width is a power of two: the first columns in even rounds, the last in odd ones. Where
-the number of columns is a power of two, one round mixes all of them.
+transform to the widest block whose width is a power of two: the first columns in even rounds, the last in odd ones.
+Where the number of columns is a power of two, one round mixes all of them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._addresses import rows_at, shared_at
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
 __all__ = ["CodebookTable", "code_width", "pack_codes"]
@@ -58,13 +58,13 @@ class CodebookTable(CompressedTable):
 
     tag: ClassVar[str] = "codebook"
 
-    records: Array = per_row()
+    records: Array = field(metadata=PER_ROW)
     columns: int
     codes: int
     bits: int
     combine: str = "concat"
-    codebooks: Array = shared()
-    rotation: Array | None = shared()
+    codebooks: Array = field(default=None, kw_only=True, metadata=SHARED)
+    rotation: Array | None = field(default=None, kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:
@@ -205,7 +205,7 @@ class CodebookTable(CompressedTable):
 
     @cached_property
     def _layout(self) -> tuple[tuple[int, ...], list[NDArray[Any]]] | None:
-        """What the kernels read, in the order of bind_tables.cpp, and the arrays made for them; None: not for kernels."""
+        """What the kernels read, in the order of bind_tables.cpp, and the arrays made for that; None: not theirs."""
         place = rows_at(self.records)
         if place is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, namespace
 from pintsize.errors import TableError
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import native
 
 __all__ = ["FactoredTable"]
@@ -30,8 +30,8 @@ class FactoredTable(CompressedTable):
 
     tag: ClassVar[str] = "factored"
 
-    values: CompressedTable = per_row()
-    basis: CompressedTable = shared()
+    values: CompressedTable = field(metadata=PER_ROW)
+    basis: CompressedTable = field(kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:

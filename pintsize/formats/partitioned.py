@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._addresses import shared_at
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
 __all__ = ["RANK_BLOCK", "PartitionedTable"]
@@ -37,8 +37,8 @@ class PartitionedTable(CompressedTable):
 
     tag: ClassVar[str] = "partitioned"
 
-    part: Array = per_row()
-    before: Array = shared()
+    part: Array = field(metadata=PER_ROW)
+    before: Array = field(default=None, kw_only=True, metadata=SHARED)
     parts: tuple[CompressedTable, ...] = ()
 
     @classmethod
@@ -137,7 +137,7 @@ class PartitionedTable(CompressedTable):
 
     @cached_property
     def _layout(self) -> tuple[tuple[int, ...], list[NDArray[Any]]] | None:
-        """What the kernels read, in the order of bind_tables.cpp, and the arrays made for them; None: not for kernels."""
+        """What the kernels read, in the order of bind_tables.cpp, and the arrays made for that; None: not theirs."""
         if not (self.part.flags.c_contiguous and self.before.dtype.isnative):
             return None
         kept: list[NDArray[Any]] = [np.array([p.num_embeddings for p in self.parts], np.int64)]
@@ -165,4 +165,4 @@ def _ranks(part: NDArray[np.uint8], parts: int) -> NDArray[np.int32] | NDArray[n
     flat = (np.arange(len(part)) // RANK_BLOCK) * parts + np.minimum(part, parts - 1)
     counts = np.bincount(flat, minlength=blocks * parts)[: blocks * parts].reshape(blocks, parts)
     before = np.cumsum(counts, axis=0) - counts
-    return before.astype(np.int32 if len(part) < 2**31 else np.int64)
+    return before.astype(np.int32) if len(part) < 2**31 else before.astype(np.int64)

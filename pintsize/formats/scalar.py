@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,7 +15,8 @@ from pintsize.errors import TableError
 from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats._scan import byte_candidates
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
 __all__ = ["LEVELS", "SCALES", "ScalarTable", "grid_digits"]
@@ -56,7 +57,7 @@ class ScalarTable(CompressedTable):
 
     tag: ClassVar[str] = "scalar"
 
-    records: Array = per_row()
+    records: Array = field(metadata=PER_ROW)
     columns: int
     levels: int
     group: int
@@ -64,8 +65,8 @@ class ScalarTable(CompressedTable):
     offset: bool = True
     bias: float = 0.0
     unit: float = 1.0
-    grid: Array | None = shared()
-    rotation: Array | None = shared()
+    grid: Array | None = field(default=None, kw_only=True, metadata=SHARED)
+    rotation: Array | None = field(default=None, kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:
@@ -170,7 +171,7 @@ class ScalarTable(CompressedTable):
 
     @cached_property
     def _layout(self) -> tuple[tuple[Any, ...], list[NDArray[Any]]] | None:
-        """What the kernels read, in the order of bind_rows.cpp, and the arrays made for them; None: not for kernels."""
+        """What the kernels read, in the order of bind_rows.cpp, and the arrays made for that; None: not theirs."""
         place = rows_at(self.records)
         if place is None:
             return None
@@ -180,9 +181,15 @@ class ScalarTable(CompressedTable):
         fields = (
             place[0], self.num_embeddings, place[1], self.record_bytes, self.code_bytes, digits,
             self.columns, self.levels, self.group, int(self.scale == "float16"), int(self.offset),
-            self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept), 0 if signs is None else len(signs),
+            self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept),
+            0 if signs is None else len(signs),
         )  # fmt: skip
         return fields, kept
+
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        if self._device is not None:
+            return None
+        return byte_candidates(self, queries if self.rotation is None else rotate(queries, self.rotation), k)
 
     @property
     def _unrotated(self) -> ScalarTable:
