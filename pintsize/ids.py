@@ -15,6 +15,9 @@ from pintsize.errors import TableError
 
 __all__ = ["Ids"]
 
+_FEW = 256
+"""Fewer look-ups than one in so many ids go by bisection."""
+
 
 def _as_arrow(values: Any) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
@@ -53,16 +56,46 @@ class Ids:
     """
 
     def __init__(self, values: Any) -> None:
-        self.arrow: pa.Array = _as_arrow(values)
-        if len(pc.unique(self.arrow)) != len(self.arrow):
+        self.arrow = _as_arrow(values)
+        if not self._unique():
             raise TableError(self._first_duplicate())
 
     @classmethod
-    def trusted(cls, arrow: pa.Array) -> Ids:
-        """Ids whose uniqueness was checked when they were written: opening a bundle must not read them all."""
+    def trusted(cls, arrow: pa.Array, *, order: NDArray[np.integer] | None = None, rising: bool = False) -> Ids:
+        """Ids whose uniqueness was checked when they were written: opening a bundle must not read them all.
+
+        Args:
+            arrow: int64 or large_string, without nulls.
+            order: (n,) `order`, if it is stored; sorted at the first look-up otherwise.
+            rising: The ids rise from row to row, which makes `order` 0..n-1.
+        """
         ids = cls.__new__(cls)
-        ids.arrow = arrow
+        ids._unread, ids._saved_order, ids._rising = arrow, order, rising
         return ids
+
+    _unread: pa.Array = None
+    _saved_order: NDArray[np.integer] | None = None
+    _rising: bool = False
+
+    @cached_property
+    def arrow(self) -> pa.Array:
+        """The ids in row order, int64 or large_string."""
+        try:
+            # Arrow's kernels follow offsets blindly: those of a file are checked once, before the first use.
+            self._unread.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise TableError(f"the stored ids are damaged: {error}") from error
+        return self._unread
+
+    def validate(self) -> None:
+        """Reads all ids. Raises TableError unless they are unique and `order` sorts them."""
+        ordered = self._sorted if self.is_integer else self.arrow.take(pa.array(self.order))
+        if self.is_integer:
+            rises = bool((ordered[1:] > ordered[:-1]).all())
+        else:
+            rises = len(self) < 2 or bool(pc.all(pc.less(ordered[:-1], ordered[1:])).as_py())
+        if not rises:
+            raise TableError("the stored order of the ids does not sort them, or an id stands twice")
 
     def __len__(self) -> int:
         return len(self.arrow)
@@ -113,25 +146,47 @@ class Ids:
         return wanted
 
     @cached_property
-    def _order(self) -> NDArray[np.int64]:
-        if self.is_integer:
-            return np.argsort(self.arrow.to_numpy(), kind="stable").astype(np.int64)
-        return pc.sort_indices(self.arrow).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+    def order(self) -> NDArray[np.integer]:
+        """(n,) rows in the order of their ids: int32, or int64 from 2**31 rows on. Strings are ordered by UTF-8 bytes."""
+        kind = np.int32 if len(self) < 2**31 else np.int64
+        if self._rising:
+            return np.arange(len(self), dtype=kind)
+        saved = self._saved_order
+        if saved is None:
+            sort = np.argsort(self.arrow.to_numpy()) if self.is_integer else pc.sort_indices(self.arrow).to_numpy()
+            return sort.astype(kind)
+        if saved.shape != (len(self),) or (saved.size and (int(saved.min()) < 0 or int(saved.max()) >= len(self))):
+            raise TableError("the stored order of the ids is damaged: it names rows that do not exist")
+        return saved
 
     @cached_property
     def _sorted(self) -> NDArray[np.int64]:
-        return self.arrow.to_numpy()[self._order]  # type: ignore[no-any-return]
+        return self.arrow.to_numpy()[self.order]  # type: ignore[no-any-return]
 
     def _find_integers(self, wanted: pa.Array) -> NDArray[np.int64]:
         if len(self) == 0:
             return np.full(len(wanted), -1, np.int64)
         values = wanted.to_numpy()
+        if _FEW * len(wanted) < len(self):
+            places = self._places(values)
+            rows = self.order[places]
+            return np.where(self.arrow.to_numpy()[rows] == values, rows, -1).astype(np.int64)
         places = np.minimum(np.searchsorted(self._sorted, values), len(self) - 1)
-        return np.where(self._sorted[places] == values, self._order[places], -1)
+        return np.where(self._sorted[places] == values, self.order[places], -1).astype(np.int64)
+
+    def _places(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the integers stand in `order`, by bisection that leaves the rest of the ids unread."""
+        ids = self.arrow.to_numpy()
+        low, high = np.zeros(len(values), np.int64), np.full(len(values), len(ids) - 1)
+        while (low < high).any():
+            middle = (low + high) // 2
+            below = ids[self.order[middle]] < values
+            low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
+        return low
 
     def _find_strings(self, wanted: pa.Array) -> NDArray[np.int64]:
         # One hash of all ids serves a large batch; for a few ids a binary search leaves the rest unread.
-        if 64 * len(wanted) >= len(self):
+        if _FEW * len(wanted) >= len(self):
             found = pc.index_in(wanted, value_set=self.arrow)
             return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)  # type: ignore[no-any-return]
         return np.array([self._bisect(value) for value in wanted.to_pylist()], np.int64)
@@ -140,13 +195,23 @@ class Ids:
         key, low, high = value.encode(), 0, len(self)
         while low < high:
             middle = (low + high) // 2
-            if self.arrow[int(self._order[middle])].as_py().encode() < key:
+            if self.arrow[int(self.order[middle])].as_py().encode() < key:
                 low = middle + 1
             else:
                 high = middle
-        if low < len(self) and self.arrow[int(self._order[low])].as_py() == value:
-            return int(self._order[low])
+        if low < len(self) and self.arrow[int(self.order[low])].as_py() == value:
+            return int(self.order[low])
         return -1
+
+    def _unique(self) -> bool:
+        if not self.is_integer:
+            return len(pc.unique(self.arrow)) == len(self.arrow)
+        # A sort takes 8 bytes an id, a hash table some 250.
+        values = self.arrow.to_numpy()
+        if (values[1:] > values[:-1]).all():
+            return True
+        values = np.sort(values)
+        return bool((values[1:] != values[:-1]).all())
 
     def _first_duplicate(self) -> str:
         counts = pc.value_counts(self.arrow)

@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pintsize.arrays import Array
 from pintsize.errors import MethodError, TableError
 from pintsize.formats.base import CompressedTable
 from pintsize.table import EmbeddingTable
 
-__all__ = ["Allocate", "Encoder", "Family", "Method", "PairMethod", "PostTraining", "Progress", "Traits", "assemble", "one_of"]
+__all__ = [
+    "Allocate",
+    "Encoder",
+    "Family",
+    "Method",
+    "PairMethod",
+    "Places",
+    "PostTraining",
+    "Progress",
+    "Traits",
+    "assemble",
+    "encode_table",
+    "one_of",
+]
 
 Family = Literal["full", "quantization", "codebooks", "decomposition", "dimension", "sharing", "partition", "pair"]
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
 
-Allocate = Callable[[dict[str, tuple[tuple[int, ...], np.dtype[Any]]]], dict[str, Any]]
-"""From names to (shape, dtype): somewhere to write rows, by slice assignment on the first axis."""
+
+class Places(Protocol):
+    """Where the arrays of a table are written: ``places[name][start:stop] = rows`` and ``places[name][...] = array``."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+    def finish(self) -> Mapping[str, Array]:
+        """The arrays, all written."""
+
+
+Allocate = Callable[[dict[str, tuple[tuple[int, ...], np.dtype[Any]]]], Places]
+"""From names to (shape, dtype): somewhere to write the arrays."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +122,7 @@ class PostTraining(Method):
             TableError: A row that is not finite; nothing is written.
             MethodError: The method cannot be applied to this table.
         """
-        encoder = self.fit(table, seed=seed)
-        return assemble(_encoded(encoder, table, progress), table.num_embeddings, allocate)
+        return encode_table(self.fit(table, seed=seed), table, allocate=allocate, progress=progress)
 
 
 class PairMethod(Method):
@@ -112,6 +135,13 @@ class PairMethod(Method):
         """Tables whose inner products rank as those of `left` (users) and `right` (items) do."""
 
 
+def encode_table(
+    encoder: Encoder, table: EmbeddingTable, *, allocate: Allocate | None = None, progress: Progress | None = None
+) -> CompressedTable:
+    """The second half of `PostTraining.compress`: every row of the table, chunk by chunk, by a fitted encoder."""
+    return assemble(_encoded(encoder, table, progress), table.num_embeddings, allocate)
+
+
 def _encoded(encoder: Encoder, table: EmbeddingTable, progress: Progress | None) -> Iterator[CompressedTable]:
     if table.num_embeddings == 0:
         yield encoder.encode(np.empty((0, table.embedding_dim), np.float32))
@@ -121,12 +151,19 @@ def _encoded(encoder: Encoder, table: EmbeddingTable, progress: Progress | None)
             progress(start + len(rows), table.num_embeddings)
 
 
-def in_memory(wanted: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> dict[str, Any]:
+class _InMemory(dict[str, NDArray[Any]]):
+    def finish(self) -> Mapping[str, Array]:
+        return self
+
+
+def in_memory(wanted: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Places:
     """Allocates NumPy arrays."""
-    return {name: np.empty(shape, dtype) for name, (shape, dtype) in wanted.items()}
+    return _InMemory({name: np.empty(shape, dtype) for name, (shape, dtype) in wanted.items()})
 
 
-def assemble(parts: Iterable[CompressedTable], num_embeddings: int, allocate: Allocate | None = None) -> CompressedTable:
+def assemble(
+    parts: Iterable[CompressedTable], num_embeddings: int, allocate: Allocate | None = None
+) -> CompressedTable:
     """Puts encoded chunks together: straight into their final place where the format allows it.
 
     Args:
@@ -141,7 +178,9 @@ def assemble(parts: Iterable[CompressedTable], num_embeddings: int, allocate: Al
     if first.num_embeddings == num_embeddings and allocate is None:
         return first
     tensors, rows = first.tensors(), first.row_tensors()
-    shapes = {name: ((num_embeddings, *a.shape[1:]) if name in rows else a.shape, a.dtype) for name, a in tensors.items()}
+    shapes = {
+        name: ((num_embeddings, *a.shape[1:]) if name in rows else a.shape, a.dtype) for name, a in tensors.items()
+    }
     final = (allocate or in_memory)(shapes)
     for name in tensors.keys() - rows:
         final[name][...] = tensors[name]
@@ -153,7 +192,7 @@ def assemble(parts: Iterable[CompressedTable], num_embeddings: int, allocate: Al
         done += part.num_embeddings
     if done != num_embeddings:
         raise TableError(f"{num_embeddings} rows were announced and {done} came: the table changed while it was read")
-    return first.from_tensors(first.header(), final)
+    return first.from_tensors(first.header(), final.finish())
 
 
 def one_of(**choices: Any) -> None:
