@@ -17,5 +17,7 @@ T* at(Address address) {
 }
 
 void bind_check(nb::module_& m);
+void bind_descend(nb::module_& m);
+void bind_topk(nb::module_& m);
 
 }  // namespace pintsize

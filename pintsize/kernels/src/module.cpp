@@ -66,4 +66,6 @@ NB_MODULE(_native, m) {
   m.def("threads", [] { return threads(); });
   m.def("set_threads", [](int count) { set_threads(count); });
   bind_check(m);
+  bind_descend(m);
+  bind_topk(m);
 }

@@ -1,0 +1,1 @@
+"""What compression did to a table: errors of rows, neighbourhoods, rankings."""

@@ -1,0 +1,1 @@
+"""What judges methods and serves nothing: recommenders, data sets, experiments."""
