@@ -57,7 +57,7 @@ class Ids:
 
     def __init__(self, values: Any) -> None:
         self.arrow = _as_arrow(values)
-        if len(pc.unique(self.arrow)) != len(self.arrow):
+        if not self._unique():
             raise TableError(self._first_duplicate())
 
     @classmethod
@@ -202,6 +202,16 @@ class Ids:
         if low < len(self) and self.arrow[int(self.order[low])].as_py() == value:
             return int(self.order[low])
         return -1
+
+    def _unique(self) -> bool:
+        if not self.is_integer:
+            return len(pc.unique(self.arrow)) == len(self.arrow)
+        # A sort takes 8 bytes an id, a hash table some 250.
+        values = self.arrow.to_numpy()
+        if (values[1:] > values[:-1]).all():
+            return True
+        values = np.sort(values)
+        return bool((values[1:] != values[:-1]).all())
 
     def _first_duplicate(self) -> str:
         counts = pc.value_counts(self.arrow)

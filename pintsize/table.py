@@ -59,7 +59,8 @@ def _checked_rows(rows: Any) -> Rows:
         raise TableError(
             f"a table has two dimensions (rows, columns); found shape {tuple(rows.shape)}; reshape it first"
         )
-    if dtype_name(rows) not in _FLOATS:
+    # NumPy's name of a dtype leaves the byte order out; a read brings any order into the machine's.
+    if getattr(rows.dtype, "name", dtype_name(rows)) not in _FLOATS:
         raise TableError(
             f"a table holds floats ({', '.join(sorted(_FLOATS))}); found {dtype_name(rows)}; convert it first"
         )

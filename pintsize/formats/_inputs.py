@@ -13,6 +13,8 @@ from pintsize.kernels import first_outside
 
 __all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights", "output_for"]
 
+_INT64 = np.dtype(np.int64)
+
 
 def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int, ...]]:
     """Flat contiguous int64 rows, on `device` if there is one, and the shape they came in.
@@ -21,6 +23,11 @@ def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int
         TableError: Not integers.
         IndexError: A row outside [0, limit); the first is named.
     """
+    if device is None and type(rows) is np.ndarray and rows.dtype == _INT64 and rows.flags.carray:
+        bad = first_outside(rows, limit)
+        if bad >= 0:
+            raise _out_of_range(int(rows.flat[bad]), limit)
+        return rows if rows.ndim == 1 else rows.reshape(-1), rows.shape
     array = to_numpy(rows) if is_torch(rows) else np.asarray(rows)
     shape = tuple(array.shape)
     if array.dtype != np.int64:

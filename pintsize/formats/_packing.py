@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, namespace
 
-__all__ = ["BLOCK", "bits_of", "packed_width", "pack", "planes_of", "unpack"]
+__all__ = ["BLOCK", "bits_of", "pack", "packed_width", "planes_of", "unpack"]
 
 BLOCK = 16
 _PLANES = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,)}
@@ -67,9 +67,10 @@ def _join(digits: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     per_byte = digits.shape[2]
     if bits:
         shifts = (np.arange(per_byte, dtype=np.uint8) * bits)[:, None]
-        return np.bitwise_or.reduce(digits << shifts, axis=2)
+        joined: NDArray[np.uint8] = np.bitwise_or.reduce(digits << shifts, axis=2)
+        return joined
     powers = (3 ** np.arange(_TRITS - 1, -1, -1, dtype=np.uint32))[:, None]
-    value = (digits * powers).sum(axis=2, dtype=np.uint32)
+    value: NDArray[np.uint32] = (digits * powers).sum(axis=2, dtype=np.uint32)
     return ((256 * value + 242) // 243).astype(np.uint8)
 
 

@@ -2,8 +2,8 @@
 
 Two kinds, told apart by their dtype. Dense: a (columns, columns) float32 matrix R. Hadamard: (rounds, ceil(columns/8))
 uint8, the signs of each round as bits, low bit first; a round flips signs, then applies the orthonormal Walsh-Hadamard
-transform to the widest block whose width is a power of two: the first columns in even rounds, the last in odd ones. Where
-the number of columns is a power of two, one round mixes all of them.
+transform to the widest block whose width is a power of two: the first columns in even rounds, the last in odd ones.
+Where the number of columns is a power of two, one round mixes all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace
 from pintsize.errors import TableError
+from pintsize.kernels import address, native
 
 __all__ = ["check_rotation", "random_rotation", "rotate", "rotate_back"]
 
@@ -46,6 +47,8 @@ def rotate(rows: Array, rotation: Array) -> Array:
     """(n, columns) float32 rows times the rotation: what is quantized, or a query's view of it."""
     if rotation.dtype != namespace(rotation).uint8:
         return rows @ rotation.T
+    if _native_applies(rows):
+        return _rotated(rows, rotation, backward=False)
     for index, signs in enumerate(_signs(rotation, rows.shape[1])):
         rows = _hadamard(rows * signs, index % 2 == 1)
     return rows
@@ -55,10 +58,23 @@ def rotate_back(rows: Array, rotation: Array) -> Array:
     """The inverse of `rotate`."""
     if rotation.dtype != namespace(rotation).uint8:
         return rows @ rotation
+    if _native_applies(rows):
+        return _rotated(rows, rotation, backward=True)
     every = list(enumerate(_signs(rotation, rows.shape[1])))
     for index, signs in reversed(every):
         rows = _hadamard(rows, index % 2 == 1) * signs
     return rows
+
+
+def _native_applies(rows: Array) -> bool:
+    return native() is not None and isinstance(rows, np.ndarray) and rows.dtype == np.float32
+
+
+def _rotated(rows: NDArray[np.float32], rotation: Array, backward: bool) -> NDArray[np.float32]:
+    out = np.array(rows, order="C")
+    packed = np.ascontiguousarray(rotation)
+    native().rotate_rows(address(out), *out.shape, address(packed), len(packed), backward)
+    return out
 
 
 def _signs(rotation: Array, columns: int) -> list[Array]:

@@ -19,6 +19,8 @@ __all__ = ["exact_topk"]
 
 _BLOCK_ROWS = 1 << 14
 _BLOCK_QUERIES = 256
+_MOST_HIDDEN = 512
+_RESCORED = 1 << 22
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 Csr = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -37,6 +39,15 @@ def exact_topk(
     if not 0 < min_recall <= 1:
         raise TableError(f"min_recall lies in (0, 1]; found {min_recall!r}")
     indptr, seen = _excluded(exclude, len(queries), table.num_embeddings)
+    widest = int(np.diff(indptr).max(initial=0))
+    if widest <= _MOST_HIDDEN:
+        candidates = table._candidates(queries, min(k + widest, table.num_embeddings))
+        if candidates is not None:
+            if widest:
+                candidates = [
+                    np.setdiff1d(found, seen[indptr[q] : indptr[q + 1]]) for q, found in enumerate(candidates)
+                ]
+            return _rescored(table, queries, candidates, k)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     found = np.full((len(queries), k), -1, np.int64)
     for first in range(0, len(queries), _BLOCK_QUERIES):
@@ -51,6 +62,25 @@ def exact_topk(
             block[owner[mine], hidden[mine] - start] = -np.inf
             best = _merge(best, block, start, k)
         scores[first:last], found[first:last] = best
+    found[np.isneginf(scores)] = -1
+    return scores, found
+
+
+def _rescored(table: CompressedTable, queries: NDArray[np.float32], candidates: list[NDArray[np.int64]], k: int) -> Found:
+    """The k best of each query's candidates, which stand in row order."""
+    scores, found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+    each = max(1, _RESCORED // (table.embedding_dim * max(k, *(len(c) for c in candidates))))
+    for first in range(0, len(queries), each):
+        mine = candidates[first : first + each]
+        width = max(k, *(len(c) for c in mine))
+        rows = np.zeros((len(mine), width), np.int64)
+        filled = np.arange(width)[None, :] < np.array([len(c) for c in mine])[:, None]
+        rows[filled] = np.concatenate(mine)
+        values = np.matmul(table.lookup(rows), queries[first : first + each, :, None])[:, :, 0]
+        values[~filled] = -np.inf
+        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        scores[first : first + each] = np.take_along_axis(values, order, 1)
+        found[first : first + each] = np.take_along_axis(rows, order, 1)
     found[np.isneginf(scores)] = -1
     return scores, found
 

@@ -19,24 +19,21 @@ from pintsize.formats._inputs import checked_offsets, checked_queries, checked_r
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["CompressedTable", "per_row", "shared"]
+__all__ = ["PER_ROW", "SHARED", "CompressedTable"]
 
 _TWIN_ROWS = 1 << 14
 
 
-def per_row() -> Any:
-    """Declares a field whose first axis is the rows: an array, or a nested table."""
-    return dataclasses.field(metadata={"rows": True})
+PER_ROW = {"rows": True}
+"""Metadata of a field whose first axis is the rows: an array, or a nested table."""
 
-
-def shared() -> Any:
-    """Declares an array or nested table that all rows share (codebooks, rotation, basis)."""
-    return dataclasses.field(default=None, kw_only=True, metadata={"rows": False})
+SHARED = {"rows": False}
+"""Metadata of an array or nested table that all rows share (codebooks, rotation, basis)."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompressedTable(ABC):
-    """Rows as they are stored. Immutable; each field is an array, a nested table (or a tuple of them), or a plain value.
+    """Rows as they are stored. Immutable; a field is an array, a nested table (or a tuple of them), or a plain value.
 
     Arrays are NumPy arrays (also memory-mapped) or, after `to`, torch tensors on a device.
     """
@@ -45,6 +42,10 @@ class CompressedTable(ABC):
 
     def __post_init__(self) -> None:
         self.check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The declared fields alone: what is cached beside them holds addresses, which a copy must not take over."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @property
     @abstractmethod
@@ -72,7 +73,7 @@ class CompressedTable(ABC):
         """
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         result = output_for(out, (*shape, self.embedding_dim), rows, self._device)
-        self._fill(flat, result.reshape(-1, self.embedding_dim))
+        self._fill(flat, result if len(shape) == 1 else result.reshape(-1, self.embedding_dim))
         return out if out is not None else self._handed_back(result, rows)
 
     def bag(
@@ -191,6 +192,10 @@ class CompressedTable(ABC):
             self._fill(np.arange(begin, end), decoded)
             out[:, begin - start : end - start] = queries @ decoded.T
         return out
+
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        """For each query, rows in rising order among which are surely its k best, or None where only scores can tell."""
+        return None
 
     @abstractmethod
     def check(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 
 __all__ = ["CodebookTable", "code_width", "pack_codes"]
 
@@ -54,13 +54,13 @@ class CodebookTable(CompressedTable):
 
     tag: ClassVar[str] = "codebook"
 
-    records: Array = per_row()
+    records: Array = field(metadata=PER_ROW)
     columns: int
     codes: int
     bits: int
     combine: str = "concat"
-    codebooks: Array = shared()
-    rotation: Array | None = shared()
+    codebooks: Array = field(default=None, kw_only=True, metadata=SHARED)
+    rotation: Array | None = field(default=None, kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
-from pintsize.formats.base import CompressedTable, per_row
+from pintsize.formats.base import PER_ROW, CompressedTable
 
 __all__ = ["DenseTable", "bfloat16_bits"]
 
@@ -37,7 +37,7 @@ class DenseTable(CompressedTable):
 
     tag: ClassVar[str] = "dense"
 
-    rows: Array = per_row()
+    rows: Array = field(metadata=PER_ROW)
     dtype: str = "float32"
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
 from pintsize.arrays import Array, namespace
 from pintsize.errors import TableError
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 
 __all__ = ["FactoredTable"]
 
@@ -24,8 +24,8 @@ class FactoredTable(CompressedTable):
 
     tag: ClassVar[str] = "factored"
 
-    values: CompressedTable = per_row()
-    basis: CompressedTable = shared()
+    values: CompressedTable = field(metadata=PER_ROW)
+    basis: CompressedTable = field(kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:

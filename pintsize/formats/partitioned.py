@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 
 __all__ = ["RANK_BLOCK", "PartitionedTable"]
 
@@ -33,8 +33,8 @@ class PartitionedTable(CompressedTable):
 
     tag: ClassVar[str] = "partitioned"
 
-    part: Array = per_row()
-    before: Array = shared()
+    part: Array = field(metadata=PER_ROW)
+    before: Array = field(default=None, kw_only=True, metadata=SHARED)
     parts: tuple[CompressedTable, ...] = ()
 
     @classmethod
@@ -120,4 +120,4 @@ def _ranks(part: NDArray[np.uint8], parts: int) -> NDArray[np.int32] | NDArray[n
     flat = (np.arange(len(part)) // RANK_BLOCK) * parts + np.minimum(part, parts - 1)
     counts = np.bincount(flat, minlength=blocks * parts)[: blocks * parts].reshape(blocks, parts)
     before = np.cumsum(counts, axis=0) - counts
-    return before.astype(np.int32 if len(part) < 2**31 else np.int64)
+    return before.astype(np.int32) if len(part) < 2**31 else before.astype(np.int64)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
+from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
-from pintsize.formats.base import CompressedTable, per_row, shared
+from pintsize.formats._scan import byte_candidates
+from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
+from pintsize.kernels import address, native
 
 __all__ = ["LEVELS", "SCALES", "ScalarTable", "grid_digits"]
 
@@ -52,7 +57,7 @@ class ScalarTable(CompressedTable):
 
     tag: ClassVar[str] = "scalar"
 
-    records: Array = per_row()
+    records: Array = field(metadata=PER_ROW)
     columns: int
     levels: int
     group: int
@@ -60,8 +65,8 @@ class ScalarTable(CompressedTable):
     offset: bool = True
     bias: float = 0.0
     unit: float = 1.0
-    grid: Array | None = shared()
-    rotation: Array | None = shared()
+    grid: Array | None = field(default=None, kw_only=True, metadata=SHARED)
+    rotation: Array | None = field(default=None, kw_only=True, metadata=SHARED)
 
     @property
     def num_embeddings(self) -> int:
@@ -130,6 +135,60 @@ class ScalarTable(CompressedTable):
         if self.rotation is None:
             return super()._scores(queries, start, stop)
         return self._unrotated._scores(rotate(queries, self.rotation), start, stop)
+
+    def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None:
+            return False
+        kernels.scalar_gather(self._layout[0], address(rows), len(rows), address(out))
+        self._rotate_densely(out)
+        return True
+
+    def _bag_native(
+        self,
+        rows: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        mean: bool,
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.float32],
+    ) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None:
+            return False
+        factors = 0 if weights is None else address(weights)
+        kernels.scalar_bag(
+            self._layout[0], address(rows), len(rows), address(starts), len(starts), mean, factors, address(out)
+        )
+        self._rotate_densely(out)
+        return True
+
+    def _rotate_densely(self, out: NDArray[np.float32]) -> None:
+        """Undoes a dense rotation in place; kernels have undone any other."""
+        if self.rotation is None or self.rotation.dtype != np.float32:
+            return
+        for start in range(0, len(out), 1 << 14):
+            out[start : start + (1 << 14)] = rotate_back(out[start : start + (1 << 14)], self.rotation)
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[Any, ...], list[NDArray[Any]]] | None:
+        """What the kernels read, in the order of bind_rows.cpp, and the arrays made for them; None: not for kernels."""
+        place = rows_at(self.records)
+        if place is None:
+            return None
+        kept: list[NDArray[Any]] = []
+        signs = self.rotation if self.rotation is not None and self.rotation.dtype == np.uint8 else None
+        digits = self.columns + (grid_digits(self.levels) if self.scale == "grid" else 0)
+        fields = (
+            place[0], self.num_embeddings, place[1], self.record_bytes, self.code_bytes, digits,
+            self.columns, self.levels, self.group, int(self.scale == "float16"), int(self.offset),
+            self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept), 0 if signs is None else len(signs),
+        )  # fmt: skip
+        return fields, kept
+
+    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
+        if self._device is not None:
+            return None
+        return byte_candidates(self, queries if self.rotation is None else rotate(queries, self.rotation), k)
 
     @property
     def _unrotated(self) -> ScalarTable:

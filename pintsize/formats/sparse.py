@@ -14,7 +14,7 @@ from pintsize.errors import TableError
 from pintsize.formats.base import CompressedTable
 from pintsize.formats.dense import DenseTable
 
-__all__ = ["SparseTable", "VALUES_A_ROW"]
+__all__ = ["VALUES_A_ROW", "SparseTable"]
 
 VALUES_A_ROW = 64
 
@@ -41,7 +41,7 @@ class SparseTable(CompressedTable):
     @classmethod
     def from_kept(cls, rows: NDArray[np.float32], kept: NDArray[np.bool_]) -> SparseTable:
         """The table of the values of `rows` where `kept`; both (n, d)."""
-        n, columns = rows.shape
+        columns = rows.shape[1]
         counts = kept.sum(axis=1)
         starts = np.concatenate([[0], np.cumsum(counts)])
         positions = np.nonzero(kept)[1].astype(np.uint8 if columns <= 256 else np.int32)
@@ -122,4 +122,4 @@ def _cut(values: NDArray[np.float32]) -> DenseTable:
 
 
 def _narrow(starts: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:
-    return starts.astype(np.int32 if starts[-1] < 2**31 else np.int64)
+    return starts.astype(np.int32) if starts[-1] < 2**31 else starts

@@ -55,7 +55,9 @@ def use(which: Any) -> Any:
 
 
 def address(array: NDArray[Any]) -> int:
-    """Where the array's first element lies; the caller keeps the array alive and contiguous."""
+    """Where the first element of a contiguous array lies; the caller keeps the array alive."""
+    if _current is not None:
+        return _current.address(array)  # type: ignore[no-any-return]
     return int(array.__array_interface__["data"][0])
 
 

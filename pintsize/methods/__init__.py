@@ -14,8 +14,24 @@ __all__ = ["METHODS", "method_class"]
 
 METHODS = {
     "bfloat16": "pintsize.methods.full:Bfloat16",
+    "binary": "pintsize.methods.binary:Binary",
+    "dedup": "pintsize.methods.dedup:Dedup",
     "float16": "pintsize.methods.full:Float16",
     "full": "pintsize.methods.full:Full",
+    "integer": "pintsize.methods.integer:Integer",
+    "integer_factorization": "pintsize.methods.integer_factorization:IntegerFactorization",
+    "magnitude": "pintsize.methods.magnitude:Magnitude",
+    "mixed_dimension": "pintsize.methods.mixed_dimension:MixedDimension",
+    "nmf": "pintsize.methods.nmf:Nmf",
+    "opq": "pintsize.methods.opq:Opq",
+    "pq": "pintsize.methods.pq:Pq",
+    "rabitq": "pintsize.methods.rabitq:Rabitq",
+    "residual": "pintsize.methods.residual:Residual",
+    "rotated": "pintsize.methods.rotated:Rotated",
+    "svd": "pintsize.methods.svd:Svd",
+    "ternary": "pintsize.methods.ternary:Ternary",
+    "truncation": "pintsize.methods.truncation:Truncation",
+    "weighted_nuclear_norm": "pintsize.methods.weighted_nuclear_norm:WeightedNuclearNorm",
 }
 
 

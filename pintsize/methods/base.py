@@ -18,9 +18,19 @@ from pintsize.formats.base import CompressedTable
 from pintsize.table import EmbeddingTable
 
 __all__ = [
-    "Allocate", "Encoder", "Family", "Method", "PairMethod", "Places", "PostTraining", "Progress", "Traits", "assemble",
+    "Allocate",
+    "Encoder",
+    "Family",
+    "Method",
+    "PairMethod",
+    "Places",
+    "PostTraining",
+    "Progress",
+    "Traits",
+    "assemble",
+    "encode_table",
     "one_of",
-]  # fmt: skip
+]
 
 Family = Literal["full", "quantization", "codebooks", "decomposition", "dimension", "sharing", "partition", "pair"]
 
@@ -112,8 +122,7 @@ class PostTraining(Method):
             TableError: A row that is not finite; nothing is written.
             MethodError: The method cannot be applied to this table.
         """
-        encoder = self.fit(table, seed=seed)
-        return assemble(_encoded(encoder, table, progress), table.num_embeddings, allocate)
+        return encode_table(self.fit(table, seed=seed), table, allocate=allocate, progress=progress)
 
 
 class PairMethod(Method):
@@ -124,6 +133,13 @@ class PairMethod(Method):
         self, left: EmbeddingTable, right: EmbeddingTable, *, seed: int = 0, progress: Progress | None = None
     ) -> tuple[CompressedTable, CompressedTable]:
         """Tables whose inner products rank as those of `left` (users) and `right` (items) do."""
+
+
+def encode_table(
+    encoder: Encoder, table: EmbeddingTable, *, allocate: Allocate | None = None, progress: Progress | None = None
+) -> CompressedTable:
+    """The second half of `PostTraining.compress`: every row of the table, chunk by chunk, by a fitted encoder."""
+    return assemble(_encoded(encoder, table, progress), table.num_embeddings, allocate)
 
 
 def _encoded(encoder: Encoder, table: EmbeddingTable, progress: Progress | None) -> Iterator[CompressedTable]:

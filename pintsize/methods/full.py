@@ -28,7 +28,8 @@ class _FloatEncoder(Encoder):
             stored = rows.astype(self.dtype)
         if not np.isfinite(stored).all():
             raise TableError(
-                f"values up to {np.abs(rows).max():.6g} do not fit float16 (at most 65504); use bfloat16 or scale the table"
+                f"values up to {np.abs(rows).max():.6g} do not fit float16 (at most 65504); "
+                "use bfloat16 or scale the table"
             )
         return DenseTable(stored, self.dtype)
 

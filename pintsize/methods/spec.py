@@ -1,12 +1,13 @@
 """The one-line form of a method: ``name``, ``name:field=value,field=value``, and ``a + b``.
 
-Names come from the registry and fields from the method. ``a + b`` means that the float parts of what `a` made are
+Names come from the registry and fields from the method; a list is written ``[8,4,2]``. ``a + b`` means that the float parts of what `a` made are
 compressed by `b`. ``parse(str(m)) == m`` for every method m.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,9 @@ from pintsize.methods import method_class
 from pintsize.methods.base import Method
 
 __all__ = ["parse", "written"]
+
+# Not the commas of a list: ``bits=[8,4,2]`` is one field.
+_BETWEEN_FIELDS = re.compile(r",(?![^\[]*\])")
 
 
 def parse(spec: str | Method) -> Method:
@@ -54,7 +58,7 @@ def _single(text: str, spec: str) -> Method:
     name, colon, rest = text.partition(":")
     kind = method_class(name.strip())
     fields: dict[str, Any] = {}
-    for item in rest.split(",") if colon else []:
+    for item in _BETWEEN_FIELDS.split(rest) if colon else []:
         key, equals, value = (piece.strip() for piece in item.partition("="))
         if not key or not equals or not value:
             raise MethodError(f"{spec!r}: fields are written name=value and parted by commas; found {item.strip()!r}")
@@ -87,4 +91,4 @@ def _value(text: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -3,7 +3,21 @@
 
 namespace pintsize {
 
+namespace {
+
+// Where a C-contiguous array's elements lie; read-only arrays too.
+Address address(nb::handle array) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(array.ptr(), &view, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  const Address found = reinterpret_cast<Address>(view.buf);
+  PyBuffer_Release(&view);
+  return found;
+}
+
+}  // namespace
+
 void bind_check(nb::module_& m) {
+  m.def("address", address);
   m.def("outside", [](Address rows, int64_t count, int64_t limit) {
     nb::gil_scoped_release release;
     return check().outside(at<const int64_t>(rows), count, limit);

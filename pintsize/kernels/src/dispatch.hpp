@@ -18,7 +18,12 @@ void force_level(Level to);  // for tests
 // In ops/NAME.cpp: defines the table's accessor for the level that is being compiled.
 #define PINTSIZE_TABLE(Type, name) const Type& PINTSIZE_JOIN(name, PINTSIZE_LEVEL)()
 
-#ifdef PINTSIZE_X86
+// In ops/*.cpp: another family's table, for the level that is being compiled.
+#define PINTSIZE_OURS(name) PINTSIZE_JOIN(name, PINTSIZE_LEVEL)()
+
+#if defined(PINTSIZE_LEVEL)
+#define PINTSIZE_DECLARE(Type, name) const Type& PINTSIZE_JOIN(name, PINTSIZE_LEVEL)();
+#elif defined(PINTSIZE_X86)
 #define PINTSIZE_DECLARE(Type, name) \
   const Type& name##_plain();        \
   const Type& name##_avx2();         \

@@ -66,6 +66,9 @@ NB_MODULE(_native, m) {
   m.def("threads", [] { return threads(); });
   m.def("set_threads", [](int count) { set_threads(count); });
   bind_check(m);
+  bind_encode(m);
+  bind_rows(m);
   bind_descend(m);
   bind_topk(m);
+  bind_scan(m);
 }

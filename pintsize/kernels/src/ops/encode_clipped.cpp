@@ -1,0 +1,103 @@
+#include "ops/encode_clipped.hpp"
+
+#include <vector>
+
+#include "ops/encode_lanes.hpp"
+
+namespace pintsize {
+namespace {
+
+struct Affine {
+  Floats scale, offset;
+  uint16_t scale_bits[kLanes], offset_bits[kLanes];
+};
+
+inline Affine affine(Floats low, Floats high, float top) {
+  Affine a;
+  a.offset = half(low, a.offset_bits);
+  a.scale = half((high - a.offset) / top, a.scale_bits);
+  return a;
+}
+
+struct Coder {
+  Floats scale, offset, divisor, top;
+  Ints flat;
+
+  Coder(const Affine& a, float levels_below) : scale(a.scale), offset(a.offset), top(splat(levels_below)) {
+    flat = scale == 0.0f;
+    divisor = flat ? splat(1.0f) : scale;
+  }
+  Floats operator()(Floats x) const {
+    const Floats code = nearest(minimum(maximum((x - offset) / divisor, Floats{}), top));
+    return flat ? Floats{} : code;
+  }
+};
+
+Floats loss(const Floats* x, int64_t columns, Floats low, Floats high, float top) {
+  const Coder coder(affine(low, high, top), top);
+  return row_sum(columns, [&](int64_t c) {
+    const Floats error = (coder(x[c]) * coder.scale + coder.offset) - x[c];
+    return error * error;
+  });
+}
+
+void narrow(const Floats* x, int64_t columns, float top, int64_t bins, int64_t rounds, Floats& low, Floats& high) {
+  const Floats step = (high - low) / static_cast<float>(bins);
+  Floats best = loss(x, columns, low, high, top), kept_low = low, kept_high = high;
+  for (int64_t round = 0; round < rounds; ++round) {
+    const Floats up = low + step, down = high - step;
+    const Floats without_low = loss(x, columns, up, high, top), without_high = loss(x, columns, low, down, top);
+    const Ints drop_low = without_low < without_high;
+    low = drop_low ? up : low;
+    high = drop_low ? high : down;
+    const Floats now = minimum(without_low, without_high);
+    const Ints better = now < best;
+    best = better ? now : best;
+    kept_low = better ? low : kept_low;
+    kept_high = better ? high : kept_high;
+  }
+  low = kept_low;
+  high = kept_high;
+}
+
+int64_t encode(const ClippedCode& code, const float* rows, int64_t count, uint8_t* out) {
+  const int64_t columns = code.columns, groups = (columns + code.group - 1) / code.group;
+  int64_t width = 0;
+  for (int digit = 8; digit >= 1; digit >>= 1)
+    if (code.bits & digit) width += plane_width(columns, digit);
+  const int64_t record = width + 4 * groups;
+  const float top = static_cast<float>((1 << code.bits) - 1);
+  std::vector<Floats> x(columns);
+  std::vector<Ints> codes(columns);
+  for (int64_t start = 0; start < count; start += kLanes) {
+    const int64_t here = count - start < kLanes ? count - start : kLanes;
+    if (!load_rows(rows + start * columns, here, columns, code.inverse_unit, code.limit, x.data())) return start;
+    uint8_t* record_out = out + start * record;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t first = g * code.group, in_group = columns - first < code.group ? columns - first : code.group;
+      const Floats* values = x.data() + first;
+      Floats low = values[0], high = values[0];
+      for (int64_t c = 1; c < in_group; ++c) {
+        low = minimum(low, values[c]);
+        high = maximum(high, values[c]);
+      }
+      if (code.rounds) narrow(values, in_group, top, code.bins, code.rounds, low, high);
+      const Affine chosen = affine(low, high, top);
+      const Coder coder(chosen, top);
+      for (int64_t c = 0; c < in_group; ++c) codes[first + c] = __builtin_convertvector(coder(values[c]), Ints);
+      store_halves(chosen.scale_bits, record_out + width + 2 * g, record, here);
+      store_halves(chosen.offset_bits, record_out + width + 2 * (groups + g), record, here);
+    }
+    pack_rows(codes.data(), columns, code.bits, record_out, record, here);
+  }
+  return -1;
+}
+
+}  // namespace
+
+PINTSIZE_TABLE(EncodeClipped, encode_clipped) {
+  static const EncodeClipped table{encode};
+  return table;
+}
+
+}  // namespace pintsize

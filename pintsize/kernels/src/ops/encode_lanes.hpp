@@ -1,0 +1,148 @@
+// Eight rows side by side: lane l of a vector belongs to row l, so that every step of an encoder, sums included, is the
+// same scalar arithmetic for each row, whatever the instruction set. Included by the encoders' .cpp files only: it is
+// compiled anew for each level, hence the unnamed namespace, and its vectors never cross a translation unit.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
+namespace pintsize {
+namespace {
+
+constexpr int kLanes = 8;
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+inline Floats splat(float v) { return Floats{} + v; }
+inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
+inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+inline Floats absolute(Floats v) { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(v) & 0x7fffffff); }
+// For 0 <= v < 2**31.
+inline Floats whole(Floats v) { return __builtin_convertvector(__builtin_convertvector(v, Ints), Floats); }
+// To nearest even, for 0 <= v < 2**22.
+inline Floats nearest(Floats v) { return (v + 8388608.0f) - 8388608.0f; }
+
+inline uint16_t to_half(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // rounds to infinity
+  if (magnitude < 0x38800000u) {  // subnormal: the sum's last place is float16's
+    float a;
+    std::memcpy(&a, &magnitude, 4);
+    a += 0.5f;
+    uint32_t sum;
+    std::memcpy(&sum, &a, 4);
+    return static_cast<uint16_t>(sign | (sum - 0x3f000000u));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13));
+}
+
+inline float from_half(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, rest = h & 0x7fffu;
+  if (rest < 0x400u) {
+    const float a = static_cast<float>(rest) * 0x1p-24f;
+    return sign ? -a : a;
+  }
+  const uint32_t bits = sign | ((rest >= 0x7c00u ? rest + 0x38000u : rest + 0x1c000u) << 13);
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+// As float16, the bits and the value.
+inline Floats half(Floats v, uint16_t* bits) {
+  Floats stored;
+#ifdef __F16C__
+  const __m128i h = _mm256_cvtps_ph(reinterpret_cast<__m256>(v), _MM_FROUND_TO_NEAREST_INT);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(bits), h);
+  stored = reinterpret_cast<Floats>(_mm256_cvtph_ps(h));
+#else
+  for (int l = 0; l < kLanes; ++l) {
+    bits[l] = to_half(v[l]);
+    stored[l] = from_half(bits[l]);
+  }
+#endif
+  return stored;
+}
+
+// Four partial sums, of the columns at 0, 1, 2, 3 modulo 4, each in column order; then (s0 + s1) + (s2 + s3).
+struct RowSum {
+  Floats s0{}, s1{}, s2{}, s3{};
+  Floats total() const { return (s0 + s1) + (s2 + s3); }
+};
+
+// f(column) summed over [0, columns).
+template <class F>
+inline Floats row_sum(int64_t columns, F&& f) {
+  RowSum sum;
+  int64_t c = 0;
+  for (; c + 4 <= columns; c += 4) {
+    sum.s0 += f(c);
+    sum.s1 += f(c + 1);
+    sum.s2 += f(c + 2);
+    sum.s3 += f(c + 3);
+  }
+  if (c < columns) sum.s0 += f(c);
+  if (c + 1 < columns) sum.s1 += f(c + 1);
+  if (c + 2 < columns) sum.s2 += f(c + 2);
+  return sum.total();
+}
+
+// Eight rows, or the `count` that are left, times a power of two; false where one of them passes `limit`.
+inline bool load_rows(const float* rows, int64_t count, int64_t columns, float inverse_unit, float limit, Floats* x) {
+  Floats largest{};
+  const float* row[kLanes];
+  for (int l = 0; l < kLanes; ++l) row[l] = rows + (l < count ? l : 0) * columns;
+  for (int64_t c = 0; c < columns; ++c) {
+    const Floats v = Floats{row[0][c], row[1][c], row[2][c], row[3][c], row[4][c], row[5][c], row[6][c], row[7][c]} *
+                     inverse_unit;
+    largest = maximum(largest, absolute(v));
+    x[c] = v;
+  }
+  for (int l = 0; l < kLanes; ++l)
+    if (!(largest[l] <= limit)) return false;
+  return true;
+}
+
+inline int64_t plane_width(int64_t digits, int bits) {
+  const int64_t per_byte = 8 / bits;
+  return (digits + per_byte - 1) / per_byte;
+}
+
+// Codes below 2**bits in the layout of formats/_packing.py, into the records of `count` rows. Returns the bytes a row.
+inline int64_t pack_rows(const Ints* codes, int64_t columns, int bits, uint8_t* out, int64_t stride, int64_t count) {
+  int64_t start = 0;
+  int shift = 0;
+  for (int digit = 8; digit >= 1; digit >>= 1) {  // wider planes hold the lower bits
+    if (!(bits & digit)) continue;
+    const int64_t per_byte = 8 / digit, in_block = 16 * per_byte;
+    const Ints mask = Ints{} + ((1 << digit) - 1);
+    for (int64_t first = 0; first < columns; first += in_block) {
+      const int64_t left = columns - first < in_block ? columns - first : in_block;
+      const int64_t width = left == in_block ? 16 : (left + per_byte - 1) / per_byte;
+      for (int64_t j = 0; j < width; ++j) {
+        Ints byte{};
+        for (int64_t g = 0, c = j; c < left; ++g, c += width) byte |= ((codes[first + c] >> shift) & mask) << (g * digit);
+        for (int64_t l = 0; l < count; ++l) out[l * stride + start + first / per_byte + j] = static_cast<uint8_t>(byte[l]);
+      }
+    }
+    start += plane_width(columns, digit);
+    shift += digit;
+  }
+  return start;
+}
+
+inline void store_halves(const uint16_t* bits, uint8_t* out, int64_t stride, int64_t count) {
+  for (int64_t l = 0; l < count; ++l) {
+    out[l * stride] = static_cast<uint8_t>(bits[l]);
+    out[l * stride + 1] = static_cast<uint8_t>(bits[l] >> 8);
+  }
+}
+
+}  // namespace
+}  // namespace pintsize

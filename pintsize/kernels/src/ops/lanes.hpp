@@ -1,0 +1,147 @@
+// Eight floats at a time, for every instruction set: GCC's vectors, and AVX2 where compilers do not find it themselves.
+// Everything here has internal linkage, because each instruction set compiles its own copy.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__) && defined(__F16C__)
+#include <immintrin.h>
+#define PINTSIZE_AVX2 1
+#endif
+
+#define PINTSIZE_INLINE inline __attribute__((always_inline))
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+namespace pintsize {
+namespace {
+
+typedef float F8 __attribute__((vector_size(32)));
+typedef int32_t I8 __attribute__((vector_size(32)));
+
+PINTSIZE_INLINE F8 load(const float* p) {
+  F8 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+PINTSIZE_INLINE void store(float* p, F8 v) { std::memcpy(p, &v, sizeof v); }
+
+PINTSIZE_INLINE F8 all(float x) { return F8{x, x, x, x, x, x, x, x}; }
+
+PINTSIZE_INLINE F8 to_floats(I8 x) { return __builtin_convertvector(x, F8); }
+
+// Eight bytes as integers.
+PINTSIZE_INLINE I8 widen(const uint8_t* p) {
+#ifdef PINTSIZE_AVX2
+  return (I8)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#else
+  return I8{p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]};
+#endif
+}
+
+PINTSIZE_INLINE float from_bits(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+PINTSIZE_INLINE uint32_t bits_of(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return bits;
+}
+
+PINTSIZE_INLINE float from_half(uint16_t h) {
+#ifdef PINTSIZE_AVX2
+  return _cvtsh_ss(h);
+#else
+  // The exponent is moved from one bias to the other by a product, which also brings subnormal numbers in order.
+  const uint32_t sign = (h & 0x8000u) << 16, rest = (h & 0x7fffu) << 13;
+  const uint32_t finite = bits_of(from_bits(rest) * 0x1p112f);
+  return from_bits(sign | ((h & 0x7c00u) == 0x7c00u ? rest | 0x7f800000u : finite));
+#endif
+}
+
+// Rounded to the nearest, ties to even; too large is infinity.
+PINTSIZE_INLINE uint16_t to_half(float x) {
+#ifdef PINTSIZE_AVX2
+  return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
+#else
+  uint32_t bits = bits_of(x);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  bits &= 0x7fffffffu;
+  uint32_t half;
+  if (bits >= 0x47800000u) {
+    half = bits > 0x7f800000u ? 0x7e00u : 0x7c00u;
+  } else if (bits < 0x38800000u) {
+    // Adding 0.5 puts the last bit of a subnormal half float at the end of the sum, which rounds there.
+    half = bits_of(from_bits(bits) + 0.5f) - 0x3f000000u;
+  } else {
+    half = (bits - 0x38000000u + 0xfffu + ((bits >> 13) & 1u)) >> 13;
+  }
+  return static_cast<uint16_t>(sign | half);
+#endif
+}
+
+PINTSIZE_INLINE float half_at(const uint8_t* p) {
+  uint16_t h;
+  std::memcpy(&h, p, 2);
+  return from_half(h);
+}
+
+// Asks for the cache lines of a record that is read soon.
+PINTSIZE_INLINE void fetch_ahead(const uint8_t* p, int64_t bytes) {
+  for (int64_t k = 0; k < bytes; k += 64) __builtin_prefetch(p + k);
+  __builtin_prefetch(p + bytes - 1);
+}
+
+// How many rows ahead: enough requests to fill the memory's queue, few enough to stay in the first cache.
+constexpr int64_t AHEAD = 24;
+
+// Where values go: written, or added with or without a factor.
+struct Put {
+  PINTSIZE_INLINE void operator()(float* out, F8 v) const { store(out, v); }
+  PINTSIZE_INLINE void operator()(float* out, float v) const { *out = v; }
+};
+
+struct Add {
+  PINTSIZE_INLINE void operator()(float* out, F8 v) const { store(out, load(out) + v); }
+  PINTSIZE_INLINE void operator()(float* out, float v) const { *out += v; }
+};
+
+struct AddTimes {
+  float factor;
+  PINTSIZE_INLINE void operator()(float* out, F8 v) const { store(out, load(out) + v * factor); }
+  PINTSIZE_INLINE void operator()(float* out, float v) const { *out += v * factor; }
+};
+
+template <class Sink>
+PINTSIZE_INLINE void pour(const float* from, int64_t count, float* out, Sink sink) {
+  int64_t c = 0;
+  for (; c + 8 <= count; c += 8) sink(out + c, load(from + c));
+  for (; c < count; ++c) sink(out + c, from[c]);
+}
+
+// Bags first..last of rows that `row(i, out, sink)` reads, i counting through all `total` rows of all bags.
+template <class Row>
+PINTSIZE_INLINE void sum_bags(const int64_t* starts, int64_t first, int64_t last, int64_t bags, int64_t total, bool mean,
+                              const float* weights, int64_t columns, float* out, Row row) {
+  for (int64_t b = first; b < last; ++b) {
+    float* sum = out + b * columns;
+    const int64_t begin = starts[b], end = b + 1 < bags ? starts[b + 1] : total;
+    std::memset(sum, 0, sizeof(float) * static_cast<size_t>(columns));
+    if (weights) {
+      for (int64_t i = begin; i < end; ++i) row(i, sum, AddTimes{weights[i]});
+    } else {
+      for (int64_t i = begin; i < end; ++i) row(i, sum, Add{});
+    }
+    if (mean && end > begin) {
+      const float count = static_cast<float>(end - begin);
+      for (int64_t c = 0; c < columns; ++c) sum[c] /= count;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pintsize
