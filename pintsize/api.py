@@ -154,7 +154,7 @@ def compress_source(
     single = None if isinstance(method, Mapping) else parse(method)
     names: Any = tables if pair is None or single is None or tables != "*" else list(pair)
     opened = _selected(path_or_module, names)
-    chosen = _assigned(opened, {"*": single} if single is not None else method)
+    chosen = _assigned(opened, method if isinstance(method, Mapping) else {"*": method})
     _check_pair(chosen, pair)
     if out is not None:
         _write(opened, chosen, out, seed, pair, progress)

@@ -145,4 +145,5 @@ def _prepared(rows: Floats, metric: Metric) -> Floats:
     if metric == "inner":
         return rows
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)  # type: ignore[no-any-return]
+    prepared: Floats = np.divide(rows, np.where(norms > 0, norms, np.float32(1)), dtype=np.float32)
+    return prepared

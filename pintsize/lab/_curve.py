@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 from pintsize.lab._labels import Box, place_labels
 
 __all__ = ["COLOURS", "Mark", "draw_curve"]
+
+Place = Callable[[float], float]
+"""From a value to a coordinate of the drawing."""
 
 COLOURS: Mapping[str, str] = {
     "full": "#4b5563",
@@ -75,7 +79,7 @@ def draw_curve(marks: Sequence[Mark], *, x_title: str, y_title: str, title: str,
     return "\n".join([*parts, "</svg>"])
 
 
-def _axes(x, y, top_exponent: int, low: float, high: float, x_title: str, y_title: str) -> list[str]:  # type: ignore[no-untyped-def]
+def _axes(x: Place, y: Place, top_exponent: int, low: float, high: float, x_title: str, y_title: str) -> list[str]:
     parts = []
     step = 0.05 if high - low <= 0.5 else 0.1
     for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
@@ -116,7 +120,7 @@ def _series(marks: Sequence[Mark], spots: Sequence[tuple[float, float]]) -> list
 
 def _names(series: Mapping[str, Sequence[Mark]], spots: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
     dots = [spot for own in spots.values() for spot in own]
-    lines = [pair for own in spots.values() for pair in zip(own, own[1:], strict=False)]
+    lines = [pair for own in spots.values() for pair in pairwise(own)]
     # The smallest table of a series is where it is furthest from the others.
     order = sorted(series, key=lambda name: (series[name][0].family != "pair", len(spots[name]), name))
     labels = place_labels([(name, spots[name][::-1]) for name in order], dots, lines, _PLOT)
