@@ -15,7 +15,7 @@ from pintsize.errors import TableError
 
 __all__ = ["Ids"]
 
-_FEW = 256
+_FEW = 128
 """Fewer look-ups than one in so many ids go by bisection."""
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, is_torch, to_numpy
 from pintsize.errors import TableError
-from pintsize.kernels import first_outside
+from pintsize.kernels import first_outside, rising_from_zero
 
 __all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights", "output_for"]
 
@@ -61,6 +61,9 @@ def checked_offsets(offsets: Array, shape: tuple[int, ...]) -> NDArray[np.int64]
     if len(shape) != 1:
         raise TableError(f"the rows of bags are one-dimensional; found shape {shape}")
     num_rows = shape[0]
+    ready = type(offsets) is np.ndarray and offsets.dtype == _INT64 and offsets.flags.carray and offsets.ndim == 1
+    if ready and offsets.size and rising_from_zero(offsets, num_rows):
+        return offsets  # type: ignore[no-any-return]
     starts = np.ascontiguousarray(to_numpy(np.asarray(offsets) if isinstance(offsets, (list, tuple)) else offsets))
     if starts.ndim != 1 or (starts.size and starts.dtype.kind not in "iu"):
         raise TableError(f"offsets are one-dimensional integers; found shape {starts.shape}, {starts.dtype}")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pintsize.arrays import Array, namespace
+from pintsize.kernels import address, native
 
 __all__ = ["BLOCK", "bits_of", "pack", "packed_width", "planes_of", "unpack"]
 
@@ -41,6 +42,12 @@ def packed_width(digits: int, levels: int) -> int:
 
 def pack(codes: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
     """(rows, digits) codes, each below `levels`, as (rows, packed_width) bytes."""
+    kernels = native()
+    if kernels is not None:
+        whole = np.ascontiguousarray(codes, np.uint8)
+        out = np.empty((len(whole), packed_width(whole.shape[1], levels)), np.uint8)
+        kernels.pack(address(whole), *whole.shape, levels, out.shape[1], address(out))
+        return out
     planes, shift = [], 0
     for bits in planes_of(levels):
         digits = codes if bits == 0 else (codes >> shift) & ((1 << bits) - 1)
@@ -76,6 +83,11 @@ def _join(digits: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 def unpack(packed: Array, digits: int, levels: int) -> Array:
     """The (rows, digits) uint8 codes of (rows, packed_width) bytes, in array-API code."""
+    kernels = native()
+    if kernels is not None and isinstance(packed, np.ndarray) and packed.dtype == np.uint8:
+        whole, out = np.ascontiguousarray(packed), np.empty((len(packed), digits), np.uint8)
+        kernels.unpack(address(whole), len(whole), digits, levels, whole.shape[1], address(out))
+        return out
     codes, shift, start = None, 0, 0
     for bits in planes_of(levels):
         width = -(-digits // _per_byte(bits))

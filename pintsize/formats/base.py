@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, is_torch, like, namespace, to_numpy
 from pintsize.errors import TableError
+from pintsize.formats._bags import bags_of_decoded
 from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights, output_for
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ class CompressedTable(ABC):
             raise TableError(f"mode is 'sum' or 'mean'; found {mode!r}")
         factors = checked_weights(weights, shape, mode)
         result = output_for(out, (len(starts), self.embedding_dim), rows, self._device)
-        if self._device is not None or not self._bag_native(flat, starts, mode == "mean", factors, result):
-            self._bag(flat, starts, mode == "mean", factors, result)
+        self._pool(flat, starts, mode == "mean", factors, result)
         return out if out is not None else self._handed_back(result, rows)
 
     def scores(self, queries: Array, rows: slice | None = None) -> Array:
@@ -176,8 +176,8 @@ class CompressedTable(ABC):
         weights: NDArray[np.float32] | None,
         out: NDArray[np.float32],
     ) -> bool:
-        """Writes the bags by a kernel, or answers False where there is none for this table."""
-        return False
+        """Writes the bags by a kernel, or answers False where there is none; by default decodes rows and sums those."""
+        return bags_of_decoded(self._fill, rows, starts, mean, weights, out)
 
     def _scores(self, queries: Array, start: int, stop: int) -> Array:
         """(len(queries), stop - start) inner products; the default goes through the rows block by block."""
@@ -359,6 +359,11 @@ class CompressedTable(ABC):
             return
         for begin in range(0, out.shape[0], _TWIN_ROWS):
             out[begin : begin + _TWIN_ROWS] = self._gather(rows[begin : begin + _TWIN_ROWS])
+
+    def _pool(self, rows: Array, starts: NDArray[np.int64], mean: bool, weights: Any, out: Array) -> None:
+        """Writes the bags, already checked, into `out`: by a kernel, or by the twin."""
+        if self._device is not None or not self._bag_native(rows, starts, mean, weights, out):
+            self._bag(rows, starts, mean, weights, out)
 
     def _bag(self, rows: Array, starts: Array, mean: bool, weights: Any, out: Array) -> None:
         ends = np.append(starts[1:], rows.shape[0])

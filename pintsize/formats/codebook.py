@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
+from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
+from pintsize.kernels import address, native
 
 __all__ = ["CodebookTable", "code_width", "pack_codes"]
 
 _MAX_BITS = 32
+_BLOCK_ROWS = 1 << 14
 
 
 def code_width(codes: int, bits: int) -> int:
@@ -121,6 +125,9 @@ class CodebookTable(CompressedTable):
                         f"past its codebook of {self.codewords} codewords"
                     )
 
+    def _damaged(self) -> TableError:
+        return TableError(f"codebook: a code is past its codebook of {self.codewords}; the table is damaged")
+
     def _unpacked(self, records: Array) -> Iterator[Array]:
         xp = namespace(records)
         for j in range(self.codes):
@@ -135,7 +142,7 @@ class CodebookTable(CompressedTable):
         pieces = []
         for j, codes in enumerate(self._unpacked(xp.take(self.records, rows, axis=0))):
             if self.codewords < 2**self.bits and bool(xp.any(codes >= self.codewords)):
-                raise TableError(f"codebook: a code is past its codebook of {self.codewords}; the table is damaged")
+                raise self._damaged()
             book = self.codebooks[j if self.codebooks.shape[0] > 1 else 0, :, :]
             pieces.append(xp.astype(xp.take(book, codes, axis=0), xp.float32))
         if self.combine == "concat":
@@ -147,3 +154,66 @@ class CodebookTable(CompressedTable):
         if self.rotation is not None:
             decoded = decoded @ self.rotation
         return decoded[:, : self.columns]
+
+    def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None:
+            return False
+        if self.rotation is None:
+            self._decode(kernels, rows, out)
+            return True
+        decoded = np.empty((min(len(rows), _BLOCK_ROWS), self.rotation.shape[0]), np.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            self._decode(kernels, block, decoded[: len(block)])
+            self._rotated(decoded[: len(block)], out[start : start + len(block)])
+        return True
+
+    def _decode(self, kernels: Any, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        if kernels.codebook_gather(self._layout[0], address(rows), len(rows), address(out)) >= 0:  # type: ignore[index]
+            raise self._damaged()
+
+    def _rotated(self, decoded: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        rotation: Any = self.rotation
+        if self.columns == decoded.shape[1]:
+            np.matmul(decoded, rotation, out=out)
+        else:
+            out[...] = (decoded @ rotation)[:, : self.columns]
+
+    def _bag_native(
+        self,
+        rows: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        mean: bool,
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.float32],
+    ) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None:
+            return False
+        # A rotation is linear: it is undone once a bag.
+        sums = out if self.rotation is None else np.empty((len(out), self.rotation.shape[0]), np.float32)
+        factors = 0 if weights is None else address(weights)
+        damaged = kernels.codebook_bag(
+            self._layout[0], address(rows), len(rows), address(starts), len(starts), mean, factors, address(sums)
+        )
+        if damaged >= 0:
+            raise self._damaged()
+        if self.rotation is not None:
+            self._rotated(sums, out)
+        return True
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[int, ...], list[NDArray[Any]]] | None:
+        """What the kernels read, in the order of bind_tables.cpp, and the arrays made for that; None: not theirs."""
+        place = rows_at(self.records)
+        if place is None:
+            return None
+        kept: list[NDArray[Any]] = []
+        fields = (
+            place[0], self.num_embeddings, place[1], code_width(self.codes, self.bits),
+            self.columns if self.rotation is None else self.rotation.shape[0],
+            self.codes, self.bits, int(self.combine == "sum"), shared_at(self.codebooks, kept),
+            int(self.codebooks.dtype == np.float16), int(self.codebooks.shape[0] == 1), self.codewords, self._width,
+        )  # fmt: skip
+        return fields, kept

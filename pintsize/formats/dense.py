@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
+from pintsize.formats._addresses import rows_at
 from pintsize.formats.base import PER_ROW, CompressedTable
+from pintsize.kernels import address, native
 
 __all__ = ["DenseTable", "bfloat16_bits"]
 
@@ -69,6 +72,36 @@ class DenseTable(CompressedTable):
 
     def _gather(self, rows: Array) -> Array:
         return _to_float32(namespace(self.rows).take(self.rows, rows, axis=0), self.dtype)
+
+    def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None:
+            return False
+        kernels.dense_gather(self._layout, address(rows), len(rows), address(out))
+        return True
+
+    def _bag_native(
+        self,
+        rows: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        mean: bool,
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.float32],
+    ) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None:
+            return False
+        factors = 0 if weights is None else address(weights)
+        kernels.dense_bag(
+            self._layout, address(rows), len(rows), address(starts), len(starts), mean, factors, address(out)
+        )
+        return True
+
+    @cached_property
+    def _layout(self) -> tuple[int, int, int, int] | None:
+        """What the kernels read, in the order of bind_tables.cpp; None where they cannot."""
+        place = rows_at(self.rows)
+        return None if place is None else (*place, self.embedding_dim, tuple(_STORED).index(self.dtype))
 
 
 def _to_float32(rows: Array, dtype: str) -> Any:

@@ -6,11 +6,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pintsize.arrays import Array, namespace
 from pintsize.errors import TableError
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
+from pintsize.kernels import native
 
 __all__ = ["FactoredTable"]
+
+_BLOCK_ROWS = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,32 @@ class FactoredTable(CompressedTable):
 
     def _gather(self, rows: Array) -> Array:
         return self.values._gather(rows) @ self._basis
+
+    def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
+        if native() is None:
+            return False
+        values = np.empty((min(len(rows), _BLOCK_ROWS), self.values.embedding_dim), np.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            self.values._fill(block, values[: len(block)])
+            np.matmul(values[: len(block)], self._basis, out=out[start : start + len(block)])
+        return True
+
+    def _bag_native(
+        self,
+        rows: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        mean: bool,
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.float32],
+    ) -> bool:
+        if native() is None:
+            return False
+        # The basis is linear: narrow rows are summed, and each sum is multiplied once.
+        sums = np.empty((len(out), self.values.embedding_dim), np.float32)
+        self.values._pool(rows, starts, mean, weights, sums)
+        np.matmul(sums, self._basis, out=out)
+        return True
 
     def _scores(self, queries: Array, start: int, stop: int) -> Array:
         return self.values._scores(queries @ self._basis.T, start, stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
+from pintsize.formats._addresses import shared_at
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
+from pintsize.kernels import address, native
 
 __all__ = ["RANK_BLOCK", "PartitionedTable"]
 
 RANK_BLOCK = 256
+_BLOCK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,7 @@ class PartitionedTable(CompressedTable):
         xp = namespace(self.part)
         part = xp.take(self.part, rows, axis=0)
         if bool(xp.any(part >= len(self.parts))):
-            raise TableError("partitioned: a row belongs to no part; the table is damaged")
+            raise _damaged(1)
         block = rows // RANK_BLOCK
         window = xp.arange(RANK_BLOCK, device=rows.device)[None, :] + (block * RANK_BLOCK)[:, None]
         earlier = window < rows[:, None]
@@ -103,9 +107,45 @@ class PartitionedTable(CompressedTable):
                 continue
             inside = place[mine]
             if bool(xp.any((inside < 0) | (inside >= table.num_embeddings))):
-                raise TableError("partitioned: a row lies outside its part; the table is damaged")
+                raise _damaged(2)
             out[mine] = table._gather(inside)
         return out
+
+    def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
+        if native() is None or self._layout is None:
+            return False
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            self._gather_block(rows[start : start + _BLOCK_ROWS], out[start : start + _BLOCK_ROWS])
+        return True
+
+    def _gather_block(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        kernels, count = native(), len(rows)
+        begins = np.empty(len(self.parts) + 1, np.int64)
+        stood, place = np.empty(count, np.int64), np.empty(count, np.int64)
+        layout = self._layout[0]  # type: ignore[index]
+        wrong = kernels.partition_rows(layout, address(rows), count, address(begins), address(stood), address(place))
+        if wrong:
+            raise _damaged(wrong)
+        for index in np.flatnonzero(np.diff(begins)):
+            begin, end = int(begins[index]), int(begins[index + 1])
+            if end - begin == count:
+                self.parts[index]._fill(place, out)
+                return
+            block = np.empty((end - begin, out.shape[1]), np.float32)
+            self.parts[index]._fill(place[begin:end], block)
+            kernels.scatter_rows(address(block), out.shape[1], address(stood[begin:end]), end - begin, address(out))
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[int, ...], list[NDArray[Any]]] | None:
+        """What the kernels read, in the order of bind_tables.cpp, and the arrays made for that; None: not theirs."""
+        if not (self.part.flags.c_contiguous and self.before.dtype.isnative):
+            return None
+        kept: list[NDArray[Any]] = [np.array([p.num_embeddings for p in self.parts], np.int64)]
+        fields = (
+            shared_at(self.part, kept), self.num_embeddings, len(self.parts), shared_at(self.before, kept),
+            int(self.before.dtype == np.int64), address(kept[0]),
+        )  # fmt: skip
+        return fields, kept
 
     @classmethod
     def _concat(cls, parts: Sequence[Any]) -> CompressedTable:
@@ -113,6 +153,11 @@ class PartitionedTable(CompressedTable):
             raise TableError("only tables with the same number of parts can be put together")
         joined = [CompressedTable.concat(group) for group in zip(*(p.parts for p in parts), strict=True)]
         return cls.from_parts(np.concatenate([to_numpy(p.part) for p in parts]), joined)
+
+
+def _damaged(wrong: int) -> TableError:
+    what = "belongs to no part" if wrong == 1 else "lies outside its part"
+    return TableError(f"partitioned: a row {what}; the table is damaged")
 
 
 def _ranks(part: NDArray[np.uint8], parts: int) -> NDArray[np.int32] | NDArray[np.int64]:

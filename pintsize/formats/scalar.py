@@ -171,7 +171,7 @@ class ScalarTable(CompressedTable):
 
     @cached_property
     def _layout(self) -> tuple[tuple[Any, ...], list[NDArray[Any]]] | None:
-        """What the kernels read, in the order of bind_rows.cpp, and the arrays made for them; None: not for kernels."""
+        """What the kernels read, in the order of bind_rows.cpp, and the arrays made for that; None: not theirs."""
         place = rows_at(self.records)
         if place is None:
             return None
@@ -181,7 +181,8 @@ class ScalarTable(CompressedTable):
         fields = (
             place[0], self.num_embeddings, place[1], self.record_bytes, self.code_bytes, digits,
             self.columns, self.levels, self.group, int(self.scale == "float16"), int(self.offset),
-            self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept), 0 if signs is None else len(signs),
+            self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept),
+            0 if signs is None else len(signs),
         )  # fmt: skip
         return fields, kept
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pintsize.errors import PintsizeError
 
-__all__ = ["address", "first_nonfinite", "first_outside", "native", "use"]
+__all__ = ["address", "first_nonfinite", "first_outside", "native", "rising_from_zero", "use"]
 
 
 def _load() -> Any:
@@ -67,6 +67,13 @@ def first_outside(rows: NDArray[np.int64], limit: int) -> int:
         return int(_current.outside(address(rows), rows.size, limit))
     bad = np.flatnonzero((rows.reshape(-1) < 0) | (rows.reshape(-1) >= limit))
     return int(bad[0]) if bad.size else -1
+
+
+def rising_from_zero(offsets: NDArray[np.int64], limit: int) -> bool:
+    """Whether contiguous int64 `offsets` start at 0, never fall and stay within `limit`."""
+    if _current is not None:
+        return _current.rising(address(offsets), offsets.size, limit)  # type: ignore[no-any-return]
+    return bool(offsets[0] == 0 and offsets[-1] <= limit and (np.diff(offsets) >= 0).all())
 
 
 def first_nonfinite(block: NDArray[np.float32]) -> int:

@@ -22,6 +22,7 @@ METHODS = {
     "integer_factorization": "pintsize.methods.integer_factorization:IntegerFactorization",
     "magnitude": "pintsize.methods.magnitude:Magnitude",
     "mixed_dimension": "pintsize.methods.mixed_dimension:MixedDimension",
+    "mixed_precision": "pintsize.methods.mixed_precision:MixedPrecision",
     "nmf": "pintsize.methods.nmf:Nmf",
     "opq": "pintsize.methods.opq:Opq",
     "pq": "pintsize.methods.pq:Pq",

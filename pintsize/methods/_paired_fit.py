@@ -18,6 +18,7 @@ __all__ = ["LEVELS", "PairedCodes", "fit_pair"]
 LEVELS = {2: (-1.0, 1.0), 3: (-1.0, 0.0, 1.0), 4: (-1.5, -0.5, 0.5, 1.5)}
 _SWEEPS = 2
 _MIDDLE_STEPS = 8
+_RELIST_EVERY = 2  # rounds: lists change slowly, and finding them costs more than a round
 _LIST_CAP = 4096  # most listed pairs of one right row; more only repeat each other
 
 
@@ -190,7 +191,7 @@ def fit_pair(
         middle: Fit a (k, k) matrix between the sides; without it, the identity.
         neighbours: Length of the lists; fewer where the right table has fewer rows.
         weight: Of a listed pair against any other.
-        relist: After each round, list also what the codes rank highest: wrong ones among it are what a ranking
+        relist: After every other round, list also what the codes rank highest: wrong ones among it are what a ranking
             suffers from, and no list of the original tables holds them.
         rounds: Passes over both sides.
         scale_bits: A right row's scale is one of ``2**scale_bits`` in equal ratios.
@@ -220,7 +221,7 @@ def fit_pair(
             fit.move_middle(lists)
         if progress is not None:
             progress(done + 1, rounds)
-        if relist and length and done + 1 < rounds:
+        if relist and (done + 1) % _RELIST_EVERY == 0 and done + 1 < rounds:
             now = best_rows(fit.left_values, len(left), fit.seen_from_left(), length)
             lists = listed(pair.left, pair.right, *union(first, now))
     return fit.result()

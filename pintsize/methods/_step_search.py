@@ -129,7 +129,8 @@ class StepEncoder(Encoder):
             total = row_sums(a)
             if not self.unbiased:
                 return np.float32(2) * (total / np.float32(self.columns))
-            return np.float32(2) * (row_sums(a * a) / np.where(total > 0, total, np.float32(1)))
+            total[total == 0] = 1
+            return np.float32(2) * (row_sums(a * a) / total)
         largest = a.max(axis=0)
         if self.steps:
             tries = [np.float32(step) * largest for step in self.steps]

@@ -22,6 +22,10 @@ void bind_check(nb::module_& m) {
     nb::gil_scoped_release release;
     return check().outside(at<const int64_t>(rows), count, limit);
   });
+  m.def("rising", [](Address offsets, int64_t count, int64_t limit) {
+    nb::gil_scoped_release release;
+    return check().rising(at<const int64_t>(offsets), count, limit);
+  });
   m.def("nonfinite", [](Address values, int64_t rows, int64_t columns) {
     nb::gil_scoped_release release;
     return check().nonfinite(at<const float>(values), rows, columns);

@@ -41,7 +41,9 @@ inline Scratch scratch_of(int64_t bytes) { return Scratch(bytes ? new float[(byt
 
 void bind_check(nb::module_& m);
 void bind_encode(nb::module_& m);
+void bind_packing(nb::module_& m);
 void bind_rows(nb::module_& m);
+void bind_tables(nb::module_& m);
 void bind_descend(nb::module_& m);
 void bind_topk(nb::module_& m);
 void bind_scan(nb::module_& m);

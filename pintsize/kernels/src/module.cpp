@@ -1,6 +1,3 @@
-
-
-
 #include "bindings.hpp"
 #include "dispatch.hpp"
 #include "parallel.hpp"
@@ -67,7 +64,9 @@ NB_MODULE(_native, m) {
   m.def("set_threads", [](int count) { set_threads(count); });
   bind_check(m);
   bind_encode(m);
+  bind_packing(m);
   bind_rows(m);
+  bind_tables(m);
   bind_descend(m);
   bind_topk(m);
   bind_scan(m);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <system_error>
@@ -63,5 +64,19 @@ void parallel_bags(const int64_t* starts, int64_t bags, int64_t rows, int64_t gr
     if (first(begin) < first(end)) f(first(begin), first(end));
   });
 }
+
+// The least of the positions that the pieces of a call report, -1 standing for none.
+class First {
+ public:
+  void report(int64_t position) {
+    int64_t before = least_.load();
+    while (position >= 0 && position < before && !least_.compare_exchange_weak(before, position)) {
+    }
+  }
+  int64_t get() const { return least_ == INT64_MAX ? -1 : least_.load(); }
+
+ private:
+  std::atomic<int64_t> least_{INT64_MAX};
+};
 
 }  // namespace pintsize

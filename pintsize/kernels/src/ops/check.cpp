@@ -20,6 +20,12 @@ int64_t outside(const int64_t* rows, int64_t count, int64_t limit) {
   return -1;
 }
 
+bool rising(const int64_t* offsets, int64_t count, int64_t limit) {
+  bool falls = false;
+  for (int64_t i = 1; i < count; ++i) falls |= offsets[i] < offsets[i - 1];
+  return !falls && offsets[0] == 0 && offsets[count - 1] <= limit;
+}
+
 int64_t nonfinite(const float* values, int64_t rows, int64_t columns) {
   constexpr uint32_t exponent = 0x7f800000u;
   for (int64_t r = 0; r < rows; ++r) {
@@ -38,7 +44,7 @@ int64_t nonfinite(const float* values, int64_t rows, int64_t columns) {
 }  // namespace
 
 PINTSIZE_TABLE(Check, check) {
-  static const Check table{outside, nonfinite};
+  static const Check table{outside, rising, nonfinite};
   return table;
 }
 

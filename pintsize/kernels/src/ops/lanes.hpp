@@ -84,6 +84,21 @@ PINTSIZE_INLINE uint16_t to_half(float x) {
 #endif
 }
 
+// Eight half floats.
+PINTSIZE_INLINE F8 load_halves(const uint8_t* p) {
+#ifdef PINTSIZE_AVX2
+  return (F8)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  float v[8];
+  for (int i = 0; i < 8; ++i) {
+    uint16_t h;
+    std::memcpy(&h, p + 2 * i, 2);
+    v[i] = from_half(h);
+  }
+  return load(v);
+#endif
+}
+
 PINTSIZE_INLINE float half_at(const uint8_t* p) {
   uint16_t h;
   std::memcpy(&h, p, 2);
