@@ -25,7 +25,7 @@ __all__ = ["Paired"]
 
 
 class Paired(PairMethod):
-    """Codes of both tables, fitted to all their products and, `weight` times as much, to the best ones of each left row.
+    """Codes of both tables, fitted to all their products and, `weight` times as much, to each left row's best.
 
     Only products of a left with a right row mean anything afterwards, and they rank as the original ones did: those
     of one left row lack a constant, and without `scales` a factor of their own. Both tables have `columns` columns,
@@ -101,9 +101,10 @@ class Paired(PairMethod):
 
     def _nbytes(self, columns: int, left: int, right: int) -> int:
         digits = grid_digits(self.levels)
-        shared = 4 * self.levels**digits + (2 * columns**2 if self.middle else 0)
-        per_left = packed_width(columns, self.levels) + (2 if self.scales else 0)
-        return left * per_left + right * packed_width(columns + digits, self.levels) + shared
+        shared: int = 4 * self.levels**digits + (2 * columns**2 if self.middle else 0)
+        per_left: int = packed_width(columns, self.levels) + (2 if self.scales else 0)
+        per_right: int = packed_width(columns + digits, self.levels)
+        return left * per_left + right * per_right + shared
 
     def _columns(self, left: EmbeddingTable, right: EmbeddingTable) -> int:
         if self.ratio is None:
