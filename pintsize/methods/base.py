@@ -146,9 +146,10 @@ def _encoded(encoder: Encoder, table: EmbeddingTable, progress: Progress | None)
     if table.num_embeddings == 0:
         yield encoder.encode(np.empty((0, table.embedding_dim), np.float32))
     for start, rows in table.chunks():
-        yield encoder.encode(rows)
+        part = encoder.encode(rows)
         if progress is not None:
             progress(start + len(rows), table.num_embeddings)
+        yield part
 
 
 class _InMemory(dict[str, NDArray[Any]]):
