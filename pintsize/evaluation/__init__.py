@@ -25,7 +25,19 @@ _HOME = {
     "tsne_map": "maps",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = [
+    "MapComparison",
+    "Overlap",
+    "RankingMetrics",
+    "RowErrors",
+    "compare_maps",
+    "neighbour_overlap",
+    "rank",
+    "ranking_metrics",
+    "row_errors",
+    "trustworthiness",
+    "tsne_map",
+]
 
 
 def __getattr__(name: str) -> Any:

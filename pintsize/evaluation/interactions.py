@@ -69,7 +69,7 @@ def _numbered(column: pa.ChunkedArray, limit: int, ids: Ids | None, where: str) 
             raise TableError(f"{where}: the table has no id {error.args[0]!r}") from None
     if not pa.types.is_integer(column.type):
         raise TableError(f"{where}: the table has no ids, so row numbers are needed; found {column.type}")
-    rows = column.to_numpy().astype(np.int64)
+    rows: NDArray[np.int64] = column.to_numpy().astype(np.int64)
     if len(rows) and (rows.min() < 0 or rows.max() >= limit):
         bad = rows[(rows < 0) | (rows >= limit)][0]
         raise TableError(f"{where}: row {bad} is outside the table of {limit} rows")

@@ -145,4 +145,4 @@ def _prepared(rows: Floats, metric: Metric) -> Floats:
     if metric == "inner":
         return rows
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)  # type: ignore[no-any-return]
+    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

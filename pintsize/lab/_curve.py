@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 from pintsize.lab._labels import Box, place_labels
 
@@ -22,6 +23,9 @@ COLOURS: Mapping[str, str] = {
     "pair": "#c2410c",
 }
 """One colour a family, each readable as text on white."""
+
+Scale: TypeAlias = Callable[[float], float]
+"""From a ratio or a share to pixels."""
 
 _WIDTH, _HEIGHT = 980, 560
 _PLOT = Box(72, 16, 964, 496)
@@ -75,7 +79,7 @@ def draw_curve(marks: Sequence[Mark], *, x_title: str, y_title: str, title: str,
     return "\n".join([*parts, "</svg>"])
 
 
-def _axes(x, y, top_exponent: int, low: float, high: float, x_title: str, y_title: str) -> list[str]:  # type: ignore[no-untyped-def]
+def _axes(x: Scale, y: Scale, top_exponent: int, low: float, high: float, x_title: str, y_title: str) -> list[str]:
     parts = []
     step = 0.05 if high - low <= 0.5 else 0.1
     for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
@@ -116,7 +120,7 @@ def _series(marks: Sequence[Mark], spots: Sequence[tuple[float, float]]) -> list
 
 def _names(series: Mapping[str, Sequence[Mark]], spots: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
     dots = [spot for own in spots.values() for spot in own]
-    lines = [pair for own in spots.values() for pair in zip(own, own[1:], strict=False)]
+    lines = [pair for own in spots.values() for pair in pairwise(own)]
     # The smallest table of a series is where it is furthest from the others.
     order = sorted(series, key=lambda name: (series[name][0].family != "pair", len(spots[name]), name))
     labels = place_labels([(name, spots[name][::-1]) for name in order], dots, lines, _PLOT)
@@ -128,9 +132,9 @@ def _names(series: Mapping[str, Sequence[Mark]], spots: Mapping[str, Sequence[tu
             nx, ny = min(max(px, box.left), box.right), min(max(py, box.top), box.bottom)
             parts.append(f'<line class="leader" x1="{px:.1f}" y1="{py:.1f}" x2="{nx:.1f}" y2="{ny:.1f}"/>')
         bold = ' font-weight="700"' if mark.family == "pair" else ""
-        # textLength keeps to the width that was cleared for the name, whatever font the reader has.
+        middle = (box.left + box.right) / 2
         parts.append(
-            f'<text class="name" x="{box.left + 2:.1f}" y="{box.bottom - 4:.1f}" fill="{COLOURS[mark.family]}"{bold} '
-            f'textLength="{box.right - box.left - 4:.1f}" lengthAdjust="spacingAndGlyphs">{escape(label.text)}</text>'
+            f'<text class="name" x="{middle:.1f}" y="{box.bottom - 4:.1f}" text-anchor="middle" '
+            f'fill="{COLOURS[mark.family]}"{bold}>{escape(label.text)}</text>'
         )
     return parts
