@@ -183,12 +183,11 @@ def command_line() -> Pages:
     if importlib.util.find_spec("pintsize.cli") is None:
         text.append("There is no command line in this build.")
     else:
-        import click
         import typer
 
         root = typer.main.get_command(importlib.import_module("pintsize.cli").app)
-        text += [root.help or "", "Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input."]
-        context = click.Context(root, info_name="pintsize")  # type: ignore[arg-type]
+        context = root.make_context("pintsize", [], resilient_parsing=True)
+        text.append(root.help or "")
         text += commands(root, context)
     return [("Command line", "command-line.md", "\n\n".join(text) + "\n")]
 
@@ -198,18 +197,15 @@ def commands(group: Any, context: Any) -> Iterator[str]:
     for name, command in sorted(group.commands.items()):
         if command.hidden:
             continue
-        inner = type(context)(command, info_name=name, parent=context)
+        inner = command.make_context(name, [], parent=context, resilient_parsing=True)
         yield f"## {inner.command_path}"
         yield "```text\n" + " ".join([inner.command_path, *command.collect_usage_pieces(inner)]) + "\n```"
         yield inspect.cleandoc((command.help or "").replace("\b\n", "").replace("\f", ""))
         rows = []
         for parameter in command.get_params(inner):
-            written = (
-                parameter.opts + parameter.secondary_opts
-                if parameter.param_type_name == "option"
-                else [parameter.make_metavar(inner)]
-            )
-            rows.append([", ".join(f"`{word}`" for word in written), getattr(parameter, "help", "") or ""])
+            is_option = parameter.param_type_name == "option"
+            words = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.name.upper()]
+            rows.append([", ".join(f"`{word}`" for word in words), getattr(parameter, "help", "") or ""])
         yield table(["", ""], rows)
         if hasattr(command, "commands"):
             yield from commands(command, inner)

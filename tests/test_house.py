@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pintsize"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-MODULES = [m.name for m in pkgutil.walk_packages([str(PACKAGE)], "pintsize.") if not m.name.endswith("._native")]
+NOT_IMPORTED = {"__main__", "_native"}
+MODULES = [
+    m.name for m in pkgutil.walk_packages([str(PACKAGE)], "pintsize.") if m.name.rpartition(".")[2] not in NOT_IMPORTED
+]
 
 LIMIT = 300
 # A ratchet: what is longer than the limit today may shrink, not grow. Take a line out when it fits.

@@ -90,6 +90,8 @@ class CodebookTable(CompressedTable):
             raise TableError("codebook: columns, codes and bits are integers")
         if self.codes < 1 or self.columns < 1 or not 0 <= self.bits <= _MAX_BITS:
             raise TableError(f"codebook: found {self.codes} codes of {self.bits} bits for {self.columns} columns")
+        if self.codes > (1 if self.bits == 0 else 1 << 20):
+            raise TableError(f"codebook: {self.codes} codes of {self.bits} bits a row are more than any table has")
         width = code_width(self.codes, self.bits)
         if self.records.ndim != 2 or dtype_name(self.records) != "uint8" or self.records.shape[1] != width:
             raise TableError(f"codebook: records are uint8 (n, {width}); found {tuple(self.records.shape)}")

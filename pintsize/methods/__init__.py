@@ -25,6 +25,7 @@ METHODS = {
     "mixed_precision": "pintsize.methods.mixed_precision:MixedPrecision",
     "nmf": "pintsize.methods.nmf:Nmf",
     "opq": "pintsize.methods.opq:Opq",
+    "paired": "pintsize.methods.paired:Paired",
     "pq": "pintsize.methods.pq:Pq",
     "rabitq": "pintsize.methods.rabitq:Rabitq",
     "residual": "pintsize.methods.residual:Residual",

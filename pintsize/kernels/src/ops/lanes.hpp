@@ -63,27 +63,6 @@ PINTSIZE_INLINE float from_half(uint16_t h) {
 #endif
 }
 
-// Rounded to the nearest, ties to even; too large is infinity.
-PINTSIZE_INLINE uint16_t to_half(float x) {
-#ifdef PINTSIZE_AVX2
-  return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
-#else
-  uint32_t bits = bits_of(x);
-  const uint32_t sign = (bits >> 16) & 0x8000u;
-  bits &= 0x7fffffffu;
-  uint32_t half;
-  if (bits >= 0x47800000u) {
-    half = bits > 0x7f800000u ? 0x7e00u : 0x7c00u;
-  } else if (bits < 0x38800000u) {
-    // Adding 0.5 puts the last bit of a subnormal half float at the end of the sum, which rounds there.
-    half = bits_of(from_bits(bits) + 0.5f) - 0x3f000000u;
-  } else {
-    half = (bits - 0x38000000u + 0xfffu + ((bits >> 13) & 1u)) >> 13;
-  }
-  return static_cast<uint16_t>(sign | half);
-#endif
-}
-
 // Eight half floats.
 PINTSIZE_INLINE F8 load_halves(const uint8_t* p) {
 #ifdef PINTSIZE_AVX2
