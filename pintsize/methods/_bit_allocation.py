@@ -18,9 +18,9 @@ def allocate_bits(
 ) -> NDArray[np.int64] | None:
     """The bits of each group, at most `budget` bytes in all.
 
-    Starting from no bits, groups are given more in the order of error saved a byte, along the lower convex hull of their
-    error; every step is checked against the exact byte count. One width for all groups is tried as well: it needs no map
-    of the rows.
+    Starting from no bits, groups are given more in the order of error saved a byte, along the lower convex hull of
+    their error; every step is checked against the exact byte count. One width for all groups is tried as well: it needs
+    no map of the rows.
 
     Args:
         sizes: (groups,) rows.

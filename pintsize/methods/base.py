@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 
 class Places(Protocol):
-    """Where the arrays of a table are written: ``places[name][start:stop] = rows`` and ``places[name][...] = array``."""
+    """Where arrays of a table are written: ``places[name][start:stop] = rows`` and ``places[name][...] = array``."""
 
     def __getitem__(self, name: str, /) -> Any: ...
 

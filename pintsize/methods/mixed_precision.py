@@ -72,10 +72,10 @@ class _Coding:
 class MixedPrecision(PostTraining):
     """Groups of rows in 0 to 8 bits: popular rows, and rows that lose more by it, in more.
 
-    Rows are sorted by use (by energy where the table has no counts) and cut into groups of equal size. The error of each
-    group at each width is measured on a sample and weighted by the group's mean count to the power `alpha`; bits go where
-    they save most a byte until the budget is used. Rows without bits are the mean of all such rows. The paper learns
-    the widths while the model is trained; here they follow from the trained table alone.
+    Rows are sorted by use (by energy where the table has no counts) and cut into groups of equal size. The error of
+    each group at each width is measured on a sample and weighted by the group's mean count to the power `alpha`; bits
+    go where they save most a byte until the budget is used. Rows without bits are the mean of all such rows. The paper
+    learns the widths while the model is trained; here they follow from the trained table alone.
 
     With `ratio` the result takes at most the table's float32 bytes divided by it, everything counted. With `bits` there
     are as many groups as widths, and no search.
@@ -145,8 +145,8 @@ class MixedPrecision(PostTraining):
             least = min(coding.total(held) for held in uniform)
             reachable = np.floor(100 * table.nbytes_float32 / least) / 100
             raise MethodError(
-                f"a ratio of {ratio:g} leaves {table.nbytes_float32 / ratio:.0f} bytes for this table, and its smallest "
-                f"form takes {least}; ask for at most ratio={reachable:.2f}"
+                f"a ratio of {ratio:g} leaves {table.nbytes_float32 / ratio:.0f} bytes for this table, and its "
+                f"smallest form takes {least}; ask for at most ratio={reachable:.2f}"
             )
         return found
 
@@ -162,8 +162,8 @@ def _errors(
     largest = float(survey.largest[picked].max())
     mean = survey.mean.astype(np.float32)
     served = [np.broadcast_to(mean, rows.shape)]
-    for bits in range(1, _WIDTHS):
-        served.append(coding.encoder(bits, largest).encode(rows).lookup(np.arange(len(rows))))
+    every = np.arange(len(rows))
+    served += [coding.encoder(bits, largest).encode(rows).lookup(every) for bits in range(1, _WIDTHS)]
     return np.array([((rows.astype(np.float64) - guess) ** 2).sum(axis=1).mean() for guess in served])
 
 

@@ -81,7 +81,7 @@ def at_every_step(path: Path, fallback: bool) -> dict[str, int]:
                 nonlocal calls
                 if event.split(".")[0] in ("os", "open", "shutil", "ctypes", "mmap", "fcntl"):
                     calls += 1
-                    if calls == step:  # noqa: B023
+                    if calls == step:
                         os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(hook)

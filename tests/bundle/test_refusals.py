@@ -1,4 +1,4 @@
-"""A save that cannot be done says why, and leaves everything as it was: nothing new, nothing half, nothing beside it."""
+"""A save that cannot be done says why and leaves everything as it was: nothing new, nothing half, nothing beside."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def test_a_disk_that_fills_at_any_write(old: Path, monkeypatch: pytest.MonkeyPat
             def fails(*arguments: Any, **more: Any) -> Any:
                 nonlocal calls
                 calls += 1
-                if calls == step:  # noqa: B023
+                if calls == step:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                return real(*arguments, **more)  # noqa: B023
+                return real(*arguments, **more)
 
             monkeypatch.setattr(os, function, fails)
             try:

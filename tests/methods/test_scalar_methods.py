@@ -248,7 +248,7 @@ def test_threads_change_nothing() -> None:
 def test_the_unit_brings_the_largest_value_where_it_should_be(largest: float, exponent: int) -> None:
     unit = unit_for(largest, exponent)
     assert np.frexp(unit)[0] == 0.5
-    if 2.0**-110 < largest:
+    if largest > 2.0**-110:
         assert 2.0 ** (exponent - 1) <= largest / unit < 2.0**exponent
     assert unit_for(0.0, exponent) == 1.0
 

@@ -74,7 +74,7 @@ def test_a_state_dict_and_mixed_mappings() -> None:
 
 def test_compressed_tables_are_decoded_when_read_and_keep_their_ids() -> None:
     class Kept(dict):
-        ids = {"item": Ids(["x", "y", "z"])}  # noqa: RUF012
+        ids = {"item": Ids(["x", "y", "z"])}
 
     rows = np.arange(6, dtype=np.float32).reshape(3, 2)
     found = open_source(Kept(item=DenseTable(rows), user=DenseTable(rows.astype(np.float16), "float16")))
