@@ -61,6 +61,16 @@ def test_tables_are_picked(source, tmp_path):
     assert [t["table"] for t in made["tables"]] == ["item"]
 
 
+def test_a_pair(source, tmp_path):
+    made = said("compress", source, "-m", "paired:columns=12", "--pair", "user,item", "-o", tmp_path / "b")
+    assert [(t["table"], t["columns"]) for t in made["tables"]] == [("user", 12), ("item", 12)]
+    user = made["tables"][0]
+    assert user["bytes_float32"] == 4 * 40 * 8 and user["ratio"] == user["bytes_float32"] / user["bytes"]
+    found = said("evaluate", source, tmp_path / "b", "--k", 5)
+    assert all(t["rows"] is None and t["neighbours"] for t in found["tables"])
+    assert "--pair" in run("compress", source, "-m", "paired:columns=12", "-o", tmp_path / "c", code=2).stderr
+
+
 def test_nan(tmp_path, rows):
     rows[3, 1] = np.nan
     np.save(tmp_path / "x.npy", rows)
