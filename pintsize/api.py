@@ -151,10 +151,10 @@ def compress_source(
         TableError: Nothing that can be read, or a row that is not finite; nothing is left at `out`.
         BundleError: The bundle cannot be written.
     """
-    single = None if isinstance(method, Mapping) else parse(method)
-    names: Any = tables if pair is None or single is None or tables != "*" else list(pair)
+    methods = method if isinstance(method, Mapping) else {"*": parse(method)}
+    names: Any = tables if pair is None or isinstance(method, Mapping) or tables != "*" else list(pair)
     opened = _selected(path_or_module, names)
-    chosen = _assigned(opened, method if isinstance(method, Mapping) else {"*": method})
+    chosen = _assigned(opened, methods)
     _check_pair(chosen, pair)
     if out is not None:
         _write(opened, chosen, out, seed, pair, progress)

@@ -29,8 +29,10 @@ class _Commands(TyperGroup):
 
 
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, KeyError) and error.args:
-        text = str(error.args[0])
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        text = error.args[0]
+    elif isinstance(error, KeyError):
+        text = f"no such key: {error}"
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     else:
@@ -46,7 +48,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 @app.callback()

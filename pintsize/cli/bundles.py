@@ -110,8 +110,10 @@ def show_bundle(bundle: Bundle, as_json: bool) -> None:
         return
     columns = ["table", "format", "method", "files", "rows", "columns", "bytes", "times smaller"]
     cells = [
-        [r["table"], r["format"], r["method"], " ".join(f["name"] for f in r["files"])]
-        + [f"{r['rows']:,}", r["columns"], f"{r['bytes']:,}", _times(r["ratio"])]
+        (
+            *(r["table"], r["format"], r["method"], " ".join(f["name"] for f in r["files"])),
+            *(f"{r['rows']:,}", r["columns"], f"{r['bytes']:,}", _times(r["ratio"])),
+        )
         for r in rows
     ]
     show_table(columns, cells, left=4)

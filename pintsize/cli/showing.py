@@ -52,8 +52,10 @@ def demo(
     show_table(
         ["method", "bytes", "times smaller", "Recall@20", "NDCG@20", "of float32", "look-ups/s"],
         [
-            [p.method, f"{p.bytes:,}", f"{p.ratio:.1f}", f"{p.recall:.4f}", f"{p.ndcg:.4f}", f"{p.share:.1%}"]
-            + [f"{p.lookups_per_second:,.0f}"]
+            (
+                *("float32" if p.method == "full" else p.method, f"{p.bytes:,}", f"{p.ratio:.1f}"),
+                *(f"{p.recall:.4f}", f"{p.ndcg:.4f}", f"{p.share:.1%}", f"{p.lookups_per_second:,.0f}"),
+            )
             for p in result.points
         ],
     )

@@ -75,7 +75,8 @@ def tsne_map(
         # Interpolation on a grid is for two columns; three need the tree.
         negative_gradient_method="fft" if columns == 2 and len(sample) > 3000 else "bh",
         random_state=seed,
-        n_jobs=-1,
+        # Maps of a few thousand rows are faster on one core: the threads of openTSNE mostly wait for each other.
+        n_jobs=1,
     )
     fitted = model.fit(np.ascontiguousarray(rows[sample]))
     places = np.empty((n, columns))

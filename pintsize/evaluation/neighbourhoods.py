@@ -145,5 +145,4 @@ def _prepared(rows: Floats, metric: Metric) -> Floats:
     if metric == "inner":
         return rows
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    prepared: Floats = np.divide(rows, np.where(norms > 0, norms, np.float32(1)), dtype=np.float32)
-    return prepared
+    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

@@ -6,14 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from pintsize.lab._labels import Box, place_labels
 
 __all__ = ["COLOURS", "Mark", "draw_curve"]
-
-Place = Callable[[float], float]
-"""From a value to a coordinate of the drawing."""
 
 COLOURS: Mapping[str, str] = {
     "full": "#4b5563",
@@ -26,6 +23,9 @@ COLOURS: Mapping[str, str] = {
     "pair": "#c2410c",
 }
 """One colour a family, each readable as text on white."""
+
+Scale: TypeAlias = Callable[[float], float]
+"""From a ratio or a share to pixels."""
 
 _WIDTH, _HEIGHT = 980, 560
 _PLOT = Box(72, 16, 964, 496)
@@ -79,7 +79,7 @@ def draw_curve(marks: Sequence[Mark], *, x_title: str, y_title: str, title: str,
     return "\n".join([*parts, "</svg>"])
 
 
-def _axes(x: Place, y: Place, top_exponent: int, low: float, high: float, x_title: str, y_title: str) -> list[str]:
+def _axes(x: Scale, y: Scale, top_exponent: int, low: float, high: float, x_title: str, y_title: str) -> list[str]:
     parts = []
     step = 0.05 if high - low <= 0.5 else 0.1
     for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
@@ -132,9 +132,9 @@ def _names(series: Mapping[str, Sequence[Mark]], spots: Mapping[str, Sequence[tu
             nx, ny = min(max(px, box.left), box.right), min(max(py, box.top), box.bottom)
             parts.append(f'<line class="leader" x1="{px:.1f}" y1="{py:.1f}" x2="{nx:.1f}" y2="{ny:.1f}"/>')
         bold = ' font-weight="700"' if mark.family == "pair" else ""
-        # textLength keeps to the width that was cleared for the name, whatever font the reader has.
+        middle = (box.left + box.right) / 2
         parts.append(
-            f'<text class="name" x="{box.left + 2:.1f}" y="{box.bottom - 4:.1f}" fill="{COLOURS[mark.family]}"{bold} '
-            f'textLength="{box.right - box.left - 4:.1f}" lengthAdjust="spacingAndGlyphs">{escape(label.text)}</text>'
+            f'<text class="name" x="{middle:.1f}" y="{box.bottom - 4:.1f}" text-anchor="middle" '
+            f'fill="{COLOURS[mark.family]}"{bold}>{escape(label.text)}</text>'
         )
     return parts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["Box", "Label", "place_labels"]
 
-_DISTANCES = (10, 16, 24, 34, 46, 60, 76, 94, 114, 136, 160)
+_DISTANCES = (6, 12, 20, 34, 46, 60, 76, 94, 114, 136, 160)
 _DIRECTIONS = 16
 
 
@@ -60,7 +60,7 @@ def place_labels(
     lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
     frame: Box,
     *,
-    character: float = 7.4,
+    character: float = 8.2,
     height: float = 16,
 ) -> list[Label]:
     """Places each name beside one of the points it may name, clear of names and dots and of lines where possible.

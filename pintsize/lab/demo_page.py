@@ -30,11 +30,13 @@ def write_demo_page(result: DemoResult, path: Path, data: str | None = None) -> 
     first = result.points[0]
     facts = {
         "Command": f"<code>{escape(_command(result, path, data))}</code>",
-        "Data": f"MovieLens 100K: {result.users:,} users, {result.items:,} films; {result.train:,} interactions to "
-        f"learn from, {result.test:,} held out at random (seed {result.seed})",
-        "Vectors": f"spectral, {result.columns} columns, {first.bytes:,} bytes as float32",
+        "Data": f"MovieLens 100K: {result.users:,} users, {result.items:,} films; {result.train:,} interactions "
+        f"to learn from, {result.test:,} held out at random (seed {result.seed})",
+        "Vectors": f"spectral, {result.columns} columns: {first.bytes:,} bytes as float32, both tables together",
         "Quality": "every film that a user has not rated in training is ranked; Recall@20 and NDCG@20 are means over "
-        f"all users with held-out films. The standard error of Recall@20 is about {first.recall_error:.4f}.",
+        f"all users with held-out films. The standard error of Recall@20 is about {first.recall_error:.4f}, or "
+        f"{first.recall_error / first.recall if first.recall else 0:.0%} of it; by chance, two methods judged on "
+        "the same users differ by less.",
         "Size": "all that a look-up needs, for both tables: codes, scales, codebooks, rotations, factors",
         "Look-ups": "rows of the film table a second, in batches of 4,096, on one machine in one run",
         "Versions": escape(_versions()),
@@ -73,7 +75,8 @@ def _curve(points: list[Point]) -> str:
         x_title="times smaller than float32, both tables, counted in full",
         y_title="share of float32 Recall@20",
         title="Quality kept against size",
-        description="Each point is a method at one size; points of one method are joined. The table has every number.",
+        description="Each point is a method at one size; points of one method are joined. "
+        "The table below has every number.",
     )
 
 

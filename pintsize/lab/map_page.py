@@ -144,7 +144,7 @@ def _colours(values: Sequence[Any] | None, n: int) -> tuple[list[str], str]:
     known = [v for v in values if v is not None and v == v]
     if known and isinstance(known[0], float) and len(set(known)) > len(_PALETTE):
         return _by_amount(values, np.array(known))
-    common = [value for value, _ in Counter(known).most_common(len(_PALETTE))]
+    common = sorted(value for value, _ in Counter(known).most_common(len(_PALETTE)))
     colour_of = dict(zip(common, _PALETTE, strict=False))
     rest = sum(v not in colour_of for v in values)
     entries = [_entry(colour, _text(value)) for value, colour in colour_of.items()]

@@ -185,7 +185,7 @@ def test_map(source, bundle, tmp_path):
 
 def test_version_and_help():
     assert run("--version").stdout == f"pintsize {pz.__version__}\n"
-    names = "compress inspect verify lookup evaluate export methods map demo".split()
+    names = ["compress", "inspect", "verify", "lookup", "evaluate", "export", "methods", "map", "demo"]
     assert all(name in run("--help").stdout for name in names)
     for name in names:
         assert "--json" in run(name, "--help").stdout
