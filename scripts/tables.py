@@ -2,8 +2,10 @@
 
 A table stands between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->``; benchmarks/tables.json says what NAME is:
 ``results`` (the JSON file), ``command`` (what writes it), ``rows`` (dotted path to a list of records; ``results`` where
-nothing is said), ``where`` (optional: values that a record must have) and ``columns`` (heading: format string over the
-fields of a record, such as ``"{share:.1%}"``; ``{a[b]}`` reaches into a nested record).
+nothing is said), ``where`` (optional: values that a record must have), ``best`` (optional: of the records that agree in
+the field ``by``, keep those whose ``method`` begins with ``beside``, and the one of the rest with most ``of``) and
+``columns`` (heading: format string over the fields of a record, such as ``"{share:.1%}"``; ``{a[b]}`` reaches into a
+nested record).
 
     python scripts/tables.py            rewrites what is out of date
     python scripts/tables.py --check    says what is out of date, and fails if anything is
@@ -31,10 +33,22 @@ def markdown(table: dict[str, Any], root: Path) -> str:
         rows = rows[key]
     wanted = table.get("where", {})
     rows = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    if "best" in table:
+        rows = best(rows, **table["best"])
     columns: dict[str, str] = table["columns"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(text.format(**row) for text in columns.values()) + " |" for row in rows]
     return "\n".join(lines) + f"\n\nWritten by `{table['command']}` into `{table['results']}`.\n"
+
+
+def best(rows: list[dict[str, Any]], by: str, of: str, beside: str) -> list[dict[str, Any]]:
+    """The records of ours, and after them the best of the others, for each value of `by`."""
+    kept = []
+    for value in dict.fromkeys(row[by] for row in rows):
+        here = [row for row in rows if row[by] == value]
+        others = [row for row in here if not row["method"].startswith(beside)]
+        kept += [row for row in here if row not in others] + sorted(others, key=lambda row: -row[of])[:1]
+    return kept
 
 
 def filled(text: str, tables: dict[str, Any], root: Path) -> str:

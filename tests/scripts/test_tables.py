@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.tables import filled, main
+from scripts.tables import best, filled, main
 
 TABLE = {"results": "r.json", "command": "python bench.py", "columns": {"Name": "`{name}`", "Share": "{a[share]:.1%}"}}
 
@@ -38,6 +38,14 @@ def test_where_picks_records(root: Path) -> None:
     body = filled("<!-- begin:t -->\n<!-- end:t -->", {"t": {**TABLE, "where": {"name": "y"}}}, root)
     assert "`y`" in body
     assert "`x`" not in body
+
+
+def test_the_best_of_the_others_stands_beside_ours() -> None:
+    rows = [
+        {"size": n, "method": m, "share": s} for n in (8, 16) for m, s in (("a", 0.1), ("ours:x=1", 0.2), ("b", 0.3))
+    ]
+    kept = best(rows, by="size", of="share", beside="ours")
+    assert [(row["size"], row["method"]) for row in kept] == [(8, "ours:x=1"), (8, "b"), (16, "ours:x=1"), (16, "b")]
 
 
 def test_missing_results_are_said_to_be_missing(root: Path) -> None:
