@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pintsize import kernels
 from pintsize.errors import TableError
 from pintsize.methods._scalar_codes import ScaleOverflow, row_sums, unit_for
-from pintsize.methods.base import PostTraining
+from pintsize.methods.base import PostTraining, in_memory
 from pintsize.methods.spec import parse
 from pintsize.table import EmbeddingTable
 
@@ -127,16 +127,9 @@ def test_an_outlier_outside_the_sample(spec: str, factor: float, monkeypatch: py
     rows[400] *= np.float32(factor)
     monkeypatch.setattr(EmbeddingTable, "sample", lambda self, size, seed=0: rows[:100])
     monkeypatch.setattr("pintsize.table.chunk_rows", lambda columns: 64)
-    allocated: list[Any] = []
-
-    def allocate(wanted: Any) -> Any:
-        allocated.append({name: np.empty(shape, dtype) for name, (shape, dtype) in wanted.items()})
-        return allocated[-1]
-
     method = parse(spec)
     assert isinstance(method, PostTraining)
-    table = method.compress(EmbeddingTable(Stream(rows)), allocate=allocate)
-    assert len(allocated) == 1
+    table = method.compress(EmbeddingTable(Stream(rows)), allocate=in_memory)
     result = table.lookup(np.arange(500))
     assert np.isfinite(result).all()
     alone = served(spec, rows[400:401])
