@@ -14,6 +14,7 @@ from pintsize.kernels import first_outside, rising_from_zero
 __all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights", "output_for"]
 
 _INT64 = np.dtype(np.int64)
+_FLOAT32 = np.dtype(np.float32)
 
 
 def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int, ...]]:
@@ -111,6 +112,9 @@ def output_for(out: Array | None, shape: tuple[int, ...], asked: Any, device: An
 
             return torch.empty(shape, device=device)
         return np.empty(shape, np.float32)
+    ready = device is None and type(out) is np.ndarray and out.dtype == _FLOAT32 and out.flags.carray
+    if ready and out.shape == shape and not is_torch(asked):
+        return out
     wants_torch = device is not None or is_torch(asked)
     if is_torch(out) != wants_torch or tuple(out.shape) != shape:
         kind = "a torch tensor" if wants_torch else "a NumPy array"

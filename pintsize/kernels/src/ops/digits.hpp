@@ -36,28 +36,23 @@ struct Affine {
   }
 };
 
+#ifdef PINTSIZE_AVX2
+
 // Codes of at most two bits are looked up in a register, codes of more are computed; the results are the same.
 template <int BITS, bool OFFSET>
 struct Values {
-  Affine<OFFSET> affine;
-#ifdef PINTSIZE_AVX2
   static constexpr bool TABLE = BITS <= 2;
-  F8 table;
+  Affine<OFFSET> affine;
+  F8 table{};
   PINTSIZE_INLINE explicit Values(Affine<OFFSET> a) : affine(a) {
     if constexpr (BITS == 1) table = a(F8{0, 1, 0, 1, 0, 1, 0, 1});
     else if constexpr (TABLE) table = a(F8{0, 1, 2, 3, 0, 1, 2, 3});
   }
-#else
-  static constexpr bool TABLE = false;
-  PINTSIZE_INLINE explicit Values(Affine<OFFSET> a) : affine(a) {}
-#endif
   // The value of the digit in the low bits of each lane; higher bits may hold others.
   PINTSIZE_INLINE F8 operator()(I8 x) const {
-#ifdef PINTSIZE_AVX2
     if constexpr (TABLE) return (F8)_mm256_permutevar_ps((__m256)table, (__m256i)x);
-#endif
-    if constexpr (BITS == 1 || BITS == 2 || BITS == 4) x &= (1 << BITS) - 1;
-    return affine(to_floats(x));
+    else if constexpr (BITS == 4) return affine(to_floats(x & 15));
+    else return affine(to_floats(x));
   }
 };
 
@@ -107,47 +102,58 @@ PINTSIZE_INLINE void decode(const uint8_t* codes, const uint8_t* end, int64_t di
   pour(line, left, out, sink);
 }
 
-// One digit of a plane of `digits` of them.
-PINTSIZE_INLINE int64_t digit_at(const uint8_t* plane, int bits, int64_t digits, int64_t index) {
-  const int64_t wide = BLOCK * per_byte(bits), block = index / wide, inside = index % wide;
-  const int64_t rest = digits - block * wide;
-  const int64_t width = rest >= wide ? BLOCK : (rest + per_byte(bits) - 1) / per_byte(bits);
-  unsigned byte = plane[block * BLOCK + inside % width];
-  const int64_t g = inside / width;
-  if (bits) return (byte >> (g * bits)) & ((1u << bits) - 1u);
-  for (int64_t k = 0; k < g; ++k) byte = byte * 3 & 255u;
-  return byte * 3 >> 8;
+#endif
+
+typedef uint8_t B16 __attribute__((vector_size(16)));
+
+PINTSIZE_INLINE B16 load16(const uint8_t* p) {
+  B16 v;
+  std::memcpy(&v, p, 16);
+  return v;
 }
 
-// One plane's digits, shifted left and joined to what `codes` holds.
-template <int BITS>
-PINTSIZE_INLINE void unpack_plane(const uint8_t* plane, int64_t digits, int shift, bool join, uint8_t* codes) {
+// The digits of 16 bytes, shifted left: use(g, digits g of all bytes).
+template <int BITS, class Use>
+PINTSIZE_INLINE void each_digit(B16 bytes, int shift, const Use& use) {
+#pragma GCC unroll 8
+  for (int g = 0; g < PER_BYTE<BITS>; ++g) {
+    if constexpr (BITS == 0) {
+      // Three times a byte, divided by 256, and what is left.
+      use(g, (B16)(bytes >= 86 ? B16{} + 1 : B16{}) + (B16)(bytes >= 171 ? B16{} + 1 : B16{}));
+      bytes = bytes + bytes + bytes;
+    } else {
+      use(g, ((bytes >> (g * BITS)) & static_cast<uint8_t>((1 << BITS) - 1)) << shift);
+    }
+  }
+}
+
+// One plane's digits, shifted left and, with JOIN, added to what `codes` holds.
+template <int BITS, bool JOIN>
+PINTSIZE_INLINE void unpack_plane(const uint8_t* plane, int64_t digits, int shift, uint8_t* codes) {
   constexpr int64_t wide = BLOCK * PER_BYTE<BITS>;
-  for (int64_t done = 0; done < digits; done += wide) {
-    const int64_t rest = digits - done < wide ? digits - done : wide;
-    const int64_t width = (rest + PER_BYTE<BITS> - 1) / PER_BYTE<BITS>;
-    uint8_t bytes[BLOCK], line[wide];
-    std::memset(bytes, 0, sizeof bytes);
-    std::memcpy(bytes, plane + done / PER_BYTE<BITS>, static_cast<size_t>(width));
-    for (int64_t g = 0; g < PER_BYTE<BITS>; ++g) {
-      for (int64_t j = 0; j < BLOCK; ++j) {
-        if constexpr (BITS == 0) {
-          line[g * BLOCK + j] = static_cast<uint8_t>(bytes[j] * 3 >> 8);
-          bytes[j] = static_cast<uint8_t>(bytes[j] * 3);
-        } else {
-          line[g * BLOCK + j] = static_cast<uint8_t>(((bytes[j] >> (g * BITS)) & ((1 << BITS) - 1)) << shift);
-        }
-      }
-    }
-    for (int64_t g = 0; g * width < rest; ++g) {
-      const int64_t count = rest - g * width < width ? rest - g * width : width;
-      uint8_t* to = codes + done + g * width;
-      if (join) {
-        for (int64_t j = 0; j < count; ++j) to[j] |= line[g * BLOCK + j];
-      } else {
-        for (int64_t j = 0; j < count; ++j) to[j] = line[g * BLOCK + j];
-      }
-    }
+  for (; digits >= wide; digits -= wide, plane += BLOCK, codes += wide) {
+    each_digit<BITS>(load16(plane), shift, [&](int g, B16 v) {
+      if (JOIN) v |= load16(codes + g * BLOCK);
+      std::memcpy(codes + g * BLOCK, &v, 16);
+    });
+  }
+  if (digits == 0) return;
+  const int64_t width = (digits + PER_BYTE<BITS> - 1) / PER_BYTE<BITS>;
+  uint8_t bytes[BLOCK] = {}, line[wide + BLOCK];
+  for (int64_t j = 0; j < width; ++j) bytes[j] = plane[j];
+  // Each store of 16 digits runs over the next ones, which come after it.
+  each_digit<BITS>(load16(bytes), shift, [&](int g, B16 v) { std::memcpy(line + g * width, &v, 16); });
+  for (int64_t j = 0; j < digits; ++j) codes[j] = static_cast<uint8_t>(JOIN ? codes[j] | line[j] : line[j]);
+}
+
+template <bool JOIN>
+PINTSIZE_INLINE void unpack_any_plane(int bits, const uint8_t* plane, int64_t digits, int shift, uint8_t* codes) {
+  switch (bits) {
+    case 0: return unpack_plane<0, JOIN>(plane, digits, shift, codes);
+    case 1: return unpack_plane<1, JOIN>(plane, digits, shift, codes);
+    case 2: return unpack_plane<2, JOIN>(plane, digits, shift, codes);
+    case 4: return unpack_plane<4, JOIN>(plane, digits, shift, codes);
+    default: return unpack_plane<8, JOIN>(plane, digits, shift, codes);
   }
 }
 
@@ -156,14 +162,8 @@ PINTSIZE_INLINE void unpack_row(const uint8_t* packed, int64_t digits, int level
   int planes[3], shift = 0;
   const int count = planes_of(levels, planes);
   for (int p = 0; p < count; ++p) {
-    const bool join = p > 0;
-    switch (planes[p]) {
-      case 0: unpack_plane<0>(packed, digits, shift, join, codes); break;
-      case 1: unpack_plane<1>(packed, digits, shift, join, codes); break;
-      case 2: unpack_plane<2>(packed, digits, shift, join, codes); break;
-      case 4: unpack_plane<4>(packed, digits, shift, join, codes); break;
-      default: unpack_plane<8>(packed, digits, shift, join, codes); break;
-    }
+    if (p == 0) unpack_any_plane<false>(planes[p], packed, digits, shift, codes);
+    else unpack_any_plane<true>(planes[p], packed, digits, shift, codes);
     packed += (digits + per_byte(planes[p]) - 1) / per_byte(planes[p]);
     shift += planes[p];
   }

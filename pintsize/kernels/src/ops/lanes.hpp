@@ -31,14 +31,12 @@ PINTSIZE_INLINE F8 all(float x) { return F8{x, x, x, x, x, x, x, x}; }
 
 PINTSIZE_INLINE F8 to_floats(I8 x) { return __builtin_convertvector(x, F8); }
 
+#ifdef PINTSIZE_AVX2
 // Eight bytes as integers.
 PINTSIZE_INLINE I8 widen(const uint8_t* p) {
-#ifdef PINTSIZE_AVX2
   return (I8)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-#else
-  return I8{p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]};
-#endif
 }
+#endif
 
 PINTSIZE_INLINE float from_bits(uint32_t bits) {
   float x;

@@ -5,14 +5,6 @@
 namespace pintsize {
 namespace {
 
-typedef uint8_t B16 __attribute__((vector_size(16)));
-
-PINTSIZE_INLINE B16 load16(const uint8_t* p) {
-  B16 v;
-  std::memcpy(&v, p, 16);
-  return v;
-}
-
 // One plane of digits, taken from the codes' bits from `shift` on.
 template <int BITS>
 PINTSIZE_INLINE uint8_t* pack_plane(const uint8_t* codes, int64_t digits, int shift, uint8_t* out) {

@@ -7,11 +7,14 @@ namespace pintsize {
 namespace {
 
 constexpr int64_t ROTATED_AT_ONCE = 16;
-constexpr int MAX_GRID_DIGITS = 4;
 
 int64_t signs_bytes(const ScalarTable& t) { return t.signs ? 4 * t.rounds * t.columns : 0; }
 
 int64_t scratch_bytes(const ScalarTable& t) { return signs_bytes(t) + 4 * t.columns + t.digits; }
+
+#ifdef PINTSIZE_AVX2
+
+constexpr int MAX_GRID_DIGITS = 4;
 
 // Where the digits lie that hold a row's place on the grid: the same in every record.
 struct Place {
@@ -72,7 +75,9 @@ struct Simple {
   }
 };
 
-// Everything else: several planes, several groups.
+#endif
+
+// Any table. Without AVX2 this is also the fastest way: compilers vectorize its two steps, and not the one of Simple.
 struct General {
   const ScalarTable& t;
   float* line;
@@ -101,7 +106,11 @@ struct General {
   PINTSIZE_INLINE void values(int64_t begin, int64_t count, Value value) const {
     float* __restrict to = line + begin;
     const uint8_t* __restrict from = codes + begin;
-    for (int64_t c = 0; c < count; ++c) to[c] = value(static_cast<float>(from[c]));
+    int64_t c = 0;
+#ifdef PINTSIZE_AVX2
+    for (; c + 8 <= count; c += 8) store(to + c, value(to_floats(widen(from + c))));
+#endif
+    for (; c < count; ++c) to[c] = value(static_cast<float>(from[c]));
   }
 
   PINTSIZE_INLINE int64_t entry() const {
@@ -145,6 +154,7 @@ PINTSIZE_INLINE void with_reader(const ScalarTable& t, void* scratch, const Use&
   char* memory = static_cast<char*>(scratch);
   float* signs = reinterpret_cast<float*>(memory);
   if (t.signs) PINTSIZE_OURS(rotate).signs(t.signs, t.rounds, t.columns, signs);
+#ifdef PINTSIZE_AVX2
   if (t.group >= t.columns) {
     switch (t.levels) {
 #define PINTSIZE_CASE(LEVELS, BITS)                                     \
@@ -160,6 +170,7 @@ PINTSIZE_INLINE void with_reader(const ScalarTable& t, void* scratch, const Use&
       default: break;
     }
   }
+#endif
   memory += signs_bytes(t);
   use(General{t, reinterpret_cast<float*>(memory), reinterpret_cast<uint8_t*>(memory + 4 * t.columns)}, signs);
 }
