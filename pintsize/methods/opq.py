@@ -81,6 +81,9 @@ def _rotation(rows: NDArray[np.float32], codebooks: int, codewords: int, seed: i
     if len(rows) > _ROTATION_ROWS * codewords:
         chosen = np.random.default_rng(seed).choice(len(rows), _ROTATION_ROWS * codewords, replace=False)
         rows = rows[np.sort(chosen)]
+    if len(rows) < columns:
+        # faiss starts from principal components, and fewer rows than columns have too few of them.
+        return start.astype(np.float32)
     quantizer = faiss.ProductQuantizer(columns, codebooks, bits_for(codewords))
     quantizer.cp.min_points_per_centroid = 1
     quantizer.cp.seed = seed & 0x7FFFFFFF
