@@ -90,6 +90,9 @@ class Residual(PostTraining):
         quantizer.cp.min_points_per_centroid = 1
         quantizer.cp.seed = seed & 0x7FFFFFFF
         quantizer.max_mem_distances = _DISTANCE_BYTES
+        if len(rows) <= table.embedding_dim:
+            # faiss's progressive training starts from more principal components than so few rows have.
+            quantizer.train_type = faiss.ResidualQuantizer.Train_default
         quantizer.train(np.ascontiguousarray(rows))
         books = faiss.vector_to_array(quantizer.codebooks).reshape(m, self.codewords, table.embedding_dim)
         return _ResidualEncoder(table.embedding_dim, quantizer, books, frame)
