@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+export NO_MKDOCS_2_WARNING := 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 READY := $(VENV)/.pintsize-ready
 KERNELS := build/dev/.built
-SOURCES := CMakeLists.txt $(shell find pintsize/kernels/src -type f)
-BUILD := $(BIN)/cmake -G Ninja -S . -DPINTSIZE_INPLACE=ON -DPython_EXECUTABLE=$(BIN)/python -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja
+SOURCES := CMakeLists.txt $(shell find pintsize/kernels/src)
+CONFIGURE := $(BIN)/cmake -G Ninja -S . -DPython_EXECUTABLE=$(BIN)/python -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja
 
 .PHONY: help demo test check format docs tables native sanitize clean
 
@@ -49,10 +50,21 @@ tables: $(READY)
 
 native: $(KERNELS)
 
-# Leaks are not looked for: the interpreter itself never frees all it holds.
+# Package and tests are copied to the sanitized extension, so that the tree keeps its own. Leaks are not looked for: the
+# interpreter never frees all it holds. libstdc++ is loaded early so that the sanitizer sees exceptions thrown; -S leaves
+# out the editable installation, which would lead back to the tree.
 sanitize: $(READY)
-	$(BUILD) -B build/sanitize -DPINTSIZE_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo
-	@echo "placeholder"
+	$(CONFIGURE) -B build/sanitize -DPINTSIZE_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize
+	rm -rf build/sanitize/tree && mkdir build/sanitize/tree
+	cp -r pintsize tests pyproject.toml build/sanitize/tree/
+	rm -f build/sanitize/tree/pintsize/kernels/_native*.so
+	cp build/sanitize/_native*.so build/sanitize/tree/pintsize/kernels/
+	cd build/sanitize/tree && \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PINTSIZE_KERNELS=native \
+	  PYTHONPATH=$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+	  $(BIN)/python -S -m pytest -p no:cacheprovider $(or $(ARGS),tests/kernels)
 
 clean:
 	rm -rf build dist site pintsize/kernels/_native*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -63,6 +75,6 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(KERNELS): $(READY) $(SOURCES)
-	$(BUILD) -B build/dev
+	$(CONFIGURE) -B build/dev -DPINTSIZE_INPLACE=ON
 	$(BIN)/cmake --build build/dev
 	touch $@

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import provenance, write
 
 from pintsize.methods._paired_fit import fit_pair
 
@@ -72,7 +71,6 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=4000)
     parser.add_argument("--columns", type=int, default=32)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/paired_scaling.json"))
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(one(arguments.one, arguments.items, arguments.columns)))
@@ -99,19 +97,8 @@ def main() -> None:
             f"{name}: {fit['start']:.1f} + {fit['per_million_users']:.1f} a million users, "
             f"at most {fit['worst_miss']:.0%} off"
         )
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    result = {
-        "command": "python benchmarks/paired_scaling.py " + " ".join(sys.argv[1:]),
-        "commit": commit,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "items": arguments.items,
-        "columns": arguments.columns,
-        "rows": rows,
-        "lines": fits,
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    about = provenance("numpy") | {"items": arguments.items, "columns": arguments.columns}
+    write("paired_scaling", about | {"results": rows, "lines": fits})
 
 
 if __name__ == "__main__":

@@ -33,7 +33,25 @@ _HOME = {
 }
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME)
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "CompressedTable",
+    "EmbeddingTable",
+    "Ids",
+    "MethodError",
+    "MissingExtra",
+    "PintsizeError",
+    "TableError",
+    "available_methods",
+    "compress",
+    "compress_pair",
+    "compress_source",
+    "load",
+    "method",
+    "open_source",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from pintsize.errors import TableError
 
 __all__ = ["Ids"]
 
-_FEW = 256
+_FEW = 128
 """Fewer look-ups than one in so many ids go by bisection."""
 
 
@@ -147,7 +147,7 @@ class Ids:
 
     @cached_property
     def order(self) -> NDArray[np.integer]:
-        """(n,) rows in the order of their ids: int32, or int64 from 2**31 rows on. Strings are ordered by UTF-8 bytes."""
+        """(n,) rows in the order of their ids: int32, or int64 from 2**31 rows on. Strings are ordered by UTF-8."""
         kind = np.int32 if len(self) < 2**31 else np.int64
         if self._rising:
             return np.arange(len(self), dtype=kind)

@@ -1,9 +1,11 @@
 """Writes the tables of README and docs from the benchmarks' committed results.
 
 A table stands between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->``; benchmarks/tables.json says what NAME is:
-``results`` (the JSON file), ``command`` (what writes it), ``rows`` (dotted path to a list of records), ``where``
-(optional: values that a record must have) and ``columns`` (heading: format string over the fields of a record, such as
-``"{share:.1%}"``; ``{a[b]}`` reaches into a nested record).
+``results`` (the JSON file), ``command`` (what writes it), ``rows`` (dotted path to a list of records; ``results`` where
+nothing is said), ``where`` (optional: values that a record must have), ``best`` (optional: of the records that agree in
+the field ``by``, keep those whose ``method`` begins with ``beside``, and the one of the rest with most ``of``) and
+``columns`` (heading: format string over the fields of a record, such as ``"{share:.1%}"``; ``{a[b]}`` reaches into a
+nested record).
 
     python scripts/tables.py            rewrites what is out of date
     python scripts/tables.py --check    says what is out of date, and fails if anything is
@@ -27,14 +29,26 @@ def markdown(table: dict[str, Any], root: Path) -> str:
     if not results.exists():
         return f"*Not measured yet: `{table['command']}` writes `{table['results']}`.*\n"
     rows: Any = json.loads(results.read_text(encoding="utf-8"))
-    for key in filter(None, table["rows"].split(".")):
+    for key in table.get("rows", "results").split("."):
         rows = rows[key]
     wanted = table.get("where", {})
     rows = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    if "best" in table:
+        rows = best(rows, **table["best"])
     columns: dict[str, str] = table["columns"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(text.format(**row) for text in columns.values()) + " |" for row in rows]
     return "\n".join(lines) + f"\n\nWritten by `{table['command']}` into `{table['results']}`.\n"
+
+
+def best(rows: list[dict[str, Any]], by: str, of: str, beside: str) -> list[dict[str, Any]]:
+    """The records of ours, and after them the best of the others, for each value of `by`."""
+    kept = []
+    for value in dict.fromkeys(row[by] for row in rows):
+        here = [row for row in rows if row[by] == value]
+        others = [row for row in here if not row["method"].startswith(beside)]
+        kept += [row for row in here if row not in others] + sorted(others, key=lambda row: -row[of])[:1]
+    return kept
 
 
 def filled(text: str, tables: dict[str, Any], root: Path) -> str:
@@ -62,7 +76,9 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
             if "--check" not in arguments:
                 path.write_text(new, encoding="utf-8")
     for path in stale:
-        print(f"{path.relative_to(root)}: " + ("out of date; run make tables" if "--check" in arguments else "rewritten"))
+        print(
+            f"{path.relative_to(root)}: " + ("out of date; run make tables" if "--check" in arguments else "rewritten")
+        )
     return int(bool(stale) and "--check" in arguments)
 
 

@@ -106,7 +106,8 @@ def read_manifest(directory: Directory) -> dict[str, Any]:
     """The manifest of a bundle, complete and consistent in itself; no other file is opened.
 
     Raises:
-        BundleError: It is missing, too large, changed since it was written, of an unknown version, or says what cannot be.
+        BundleError: It is missing, too large, changed since it was written, of an unknown version, or says what cannot
+            be.
     """
     where = f"{directory.path}/{MANIFEST}"
     with directory.open(MANIFEST) as (fd, size):

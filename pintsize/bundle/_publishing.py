@@ -1,9 +1,9 @@
 """A directory that appears in one step.
 
-It is written as ``.NAME.PID.N.tmp`` beside its target and renamed. Over an existing bundle, Linux exchanges the two names
-in one step (``renameat2`` with ``RENAME_EXCHANGE``). Where the system or the file system cannot do that, the old bundle
-is moved aside (``.NAME.PID.N.old``), the new one put in place, and the old one removed: a process killed between the two
-renames leaves no bundle under the name, and the next save puts the old one back first.
+It is written as ``.NAME.PID.N.tmp`` beside its target and renamed. Over an existing bundle, Linux exchanges the two
+names in one step (``renameat2`` with ``RENAME_EXCHANGE``). Where the system or the file system cannot do that, the old
+bundle is moved aside (``.NAME.PID.N.old``), the new one put in place, and the old one removed: a process killed between
+the two renames leaves no bundle under the name, and the next save puts the old one back first.
 
 A writer locks its directory, so that what dead processes left behind can be told from what others write at the moment,
 even where process numbers mean nothing (containers that share a disk).

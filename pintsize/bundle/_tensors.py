@@ -1,8 +1,8 @@
 """The safetensors layout: where arrays lie in a file, written once and read with suspicion.
 
-Eight bytes of header length, a JSON header, then the arrays without a gap. Wide types come first and larger arrays before
-smaller ones, and the header is filled up with spaces to a multiple of 64 bytes: every array is aligned for its type, and
-the records of a table begin on a cache line in all usual cases.
+Eight bytes of header length, a JSON header, then the arrays without a gap. Wide types come first and larger arrays
+before smaller ones, and the header is filled up with spaces to a multiple of 64 bytes: every array is aligned for its
+type, and the records of a table begin on a cache line in all usual cases.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def read_layout(data: NDArray[np.uint8], where: str) -> dict[str, Placed]:
     """Where the arrays of a file lie; of `data`, the whole file, only the header is read.
 
     Raises:
-        BundleError: A header that is cut off, too large or no strict JSON; unknown dtypes; shapes that are negative, too
-            large or disagree with their offsets; holes, overlaps, bytes out of bounds.
+        BundleError: A header that is cut off, too large or no strict JSON; unknown dtypes; shapes that are negative,
+            too large or disagree with their offsets; holes, overlaps, bytes out of bounds.
     """
     size = len(data)
     if size < 8:

@@ -46,8 +46,8 @@ def save(
         overwrite: Whether a bundle at `path` may be replaced.
 
     Raises:
-        BundleError: `path` holds something that is neither a bundle nor an empty directory; ids that do not fit; a table
-            that `verify` would refuse; a disk that is full or may not be written. `path` is then as it was.
+        BundleError: `path` holds something that is neither a bundle nor an empty directory; ids that do not fit; a
+            table that `verify` would refuse; a disk that is full or may not be written. `path` is then as it was.
     """
     ids, methods = ids or {}, methods or {}
     for given, what in ((ids, "ids"), (methods, "methods")):

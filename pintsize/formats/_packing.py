@@ -104,7 +104,9 @@ def _unpack_plane(packed: Array, digits: int, bits: int) -> Array:
     whole = digits // (BLOCK * per_byte)
     head = _split(xp.reshape(packed[:, : whole * BLOCK], (rows, whole, 1, BLOCK)), bits)
     tail = _split(xp.reshape(packed[:, whole * BLOCK :], (rows, 1, 1, packed.shape[1] - whole * BLOCK)), bits)
-    flat = xp.concat([xp.reshape(part, (rows, part.shape[1] * per_byte * part.shape[3])) for part in (head, tail)], axis=1)
+    flat = xp.concat(
+        [xp.reshape(part, (rows, part.shape[1] * per_byte * part.shape[3])) for part in (head, tail)], axis=1
+    )
     return flat[:, :digits]
 
 

@@ -1,7 +1,8 @@
-"""Exact top-k over 8-bit rows in integer arithmetic: a scan that bounds its own error, then float scores for the few left.
+"""Exact top-k over 8-bit rows in integer arithmetic: a scan that bounds its own error, then float scores of the rest.
 
-Queries are rounded to a few bits. By Cauchy-Schwarz, the score of a row moves by at most |rounding errors| times the norm
-of the row's centred codes times its scale, so that a row whose upper bound is below the k-th best lower bound is out.
+Queries are rounded to a few bits. By Cauchy-Schwarz, the score of a row moves by at most |rounding errors| times the
+norm of the row's centred codes times its scale, so that a row whose upper bound is below the k-th best lower bound is
+out.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ _MIN_ROWS_A_PART = 1 << 15
 _ROUNDING = 1e-6
 
 
-def byte_candidates(
-    table: ScalarTable, queries: NDArray[np.float32], k: int
-) -> list[NDArray[np.int64]] | None:
+def byte_candidates(table: ScalarTable, queries: NDArray[np.float32], k: int) -> list[NDArray[np.int64]] | None:
     """For each query, rows in rising order among which are its k best; None where the scan does not apply.
 
     Args:
         table: 8-bit codes, one float16 scale a row; queries are already rotated.
         queries: (num_queries, columns) float32.
+        k: How many are asked for, 1..num_embeddings.
     """
     native = kernels.native()
     records = table.records

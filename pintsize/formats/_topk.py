@@ -66,7 +66,9 @@ def exact_topk(
     return scores, found
 
 
-def _rescored(table: CompressedTable, queries: NDArray[np.float32], candidates: list[NDArray[np.int64]], k: int) -> Found:
+def _rescored(
+    table: CompressedTable, queries: NDArray[np.float32], candidates: list[NDArray[np.int64]], k: int
+) -> Found:
     """The k best of each query's candidates, which stand in row order."""
     scores, found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     each = max(1, _RESCORED // (table.embedding_dim * max(k, *(len(c) for c in candidates))))

@@ -155,7 +155,9 @@ class CompressedTable(ABC):
         """
         from pintsize.formats._topk import exact_topk
 
-        scores, found = exact_topk(self, checked_queries(queries, self.embedding_dim, self._device), k, exclude, min_recall)
+        scores, found = exact_topk(
+            self, checked_queries(queries, self.embedding_dim, self._device), k, exclude, min_recall
+        )
         return like(scores, queries), like(found, queries)
 
     # -- what a format writes --------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ class CompressedTable(ABC):
         return out
 
     def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
-        """For each query, rows in rising order among which are surely its k best, or None where only scores can tell."""
+        """For each query, rows in rising order that surely hold its k best, or None where only scores can tell."""
         return None
 
     @abstractmethod
@@ -319,7 +321,9 @@ class CompressedTable(ABC):
             return self.map_arrays(to_numpy)
         import torch
 
-        return self.map_arrays(lambda a: torch.as_tensor(np.array(a) if isinstance(a, np.ndarray) else a, device=device))
+        return self.map_arrays(
+            lambda a: torch.as_tensor(np.array(a) if isinstance(a, np.ndarray) else a, device=device)
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[CompressedTable]) -> CompressedTable:

@@ -19,6 +19,7 @@ from pintsize.kernels import address, native
 __all__ = ["CodebookTable", "code_width", "pack_codes"]
 
 _MAX_BITS = 32
+_MAX_CODES = 1 << 16
 _BLOCK_ROWS = 1 << 14
 
 
@@ -90,6 +91,8 @@ class CodebookTable(CompressedTable):
             raise TableError("codebook: columns, codes and bits are integers")
         if self.codes < 1 or self.columns < 1 or not 0 <= self.bits <= _MAX_BITS:
             raise TableError(f"codebook: found {self.codes} codes of {self.bits} bits for {self.columns} columns")
+        if self.codes > _MAX_CODES:
+            raise TableError(f"codebook: at most {_MAX_CODES} codes a row; found {self.codes}")
         width = code_width(self.codes, self.bits)
         if self.records.ndim != 2 or dtype_name(self.records) != "uint8" or self.records.shape[1] != width:
             raise TableError(f"codebook: records are uint8 (n, {width}); found {tuple(self.records.shape)}")

@@ -61,12 +61,19 @@ class PartitionedTable(CompressedTable):
     def check(self) -> None:
         if not isinstance(self.parts, tuple) or not 1 <= len(self.parts) <= 256:
             raise TableError("partitioned: 1 to 256 parts are needed")
-        if any(not isinstance(p, CompressedTable) for p in self.parts) or len({p.embedding_dim for p in self.parts}) > 1:
+        if (
+            any(not isinstance(p, CompressedTable) for p in self.parts)
+            or len({p.embedding_dim for p in self.parts}) > 1
+        ):
             raise TableError("partitioned: the parts are tables of one embedding_dim")
         if self.part.ndim != 1 or dtype_name(self.part) != "uint8":
             raise TableError(f"partitioned: part is uint8 (n,); found {dtype_name(self.part)} {tuple(self.part.shape)}")
         shape = (-(-self.num_embeddings // RANK_BLOCK), len(self.parts))
-        if self.before is None or dtype_name(self.before) not in ("int32", "int64") or tuple(self.before.shape) != shape:
+        if (
+            self.before is None
+            or dtype_name(self.before) not in ("int32", "int64")
+            or tuple(self.before.shape) != shape
+        ):
             raise TableError(f"partitioned: before is int32 or int64 {shape}")
         if sum(p.num_embeddings for p in self.parts) != self.num_embeddings:
             raise TableError("partitioned: the parts do not have as many rows as the map")

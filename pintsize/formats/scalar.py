@@ -207,7 +207,8 @@ class ScalarTable(CompressedTable):
             return (values + self.bias) * self.unit
         if self.scale == "grid":
             place = sum(
-                xp.astype(codes[:, self.columns + j], xp.int64) * self.levels**j for j in range(grid_digits(self.levels))
+                xp.astype(codes[:, self.columns + j], xp.int64) * self.levels**j
+                for j in range(grid_digits(self.levels))
             )
             return (values + self.bias) * (xp.take(self.grid, place, axis=0) * self.unit)[:, None]
         meta = xp.astype(xp.asarray(records[:, self.code_bytes :], copy=True).view(xp.float16), xp.float32) * self.unit

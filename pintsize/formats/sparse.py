@@ -64,7 +64,12 @@ class SparseTable(CompressedTable):
             raise TableError("sparse: values are a table and columns a positive integer")
         kinds = dtype_name(self.positions), dtype_name(self.starts)
         wanted = "uint8" if self.columns <= 256 else "int32"
-        if kinds[0] != wanted or kinds[1] not in ("int32", "int64") or self.positions.ndim != 1 or self.starts.ndim != 1:
+        if (
+            kinds[0] != wanted
+            or kinds[1] not in ("int32", "int64")
+            or self.positions.ndim != 1
+            or self.starts.ndim != 1
+        ):
             raise TableError(f"sparse: positions are {wanted} (kept,), starts int32 or int64 (n + 1,); found {kinds}")
         kept, width = int(self.positions.shape[0]), self.values.embedding_dim
         if self.starts.shape[0] < 1 or self.values.num_embeddings != -(-kept // width):

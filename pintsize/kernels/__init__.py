@@ -27,7 +27,9 @@ def _load() -> Any:
         from pintsize.kernels import _native
     except ImportError as error:
         if wish == "native":
-            raise PintsizeError(f"PINTSIZE_KERNELS=native, and the compiled kernels cannot be loaded: {error}") from None
+            raise PintsizeError(
+                f"PINTSIZE_KERNELS=native, and the compiled kernels cannot be loaded: {error}"
+            ) from None
         warnings.warn(
             "Pintsize was installed without its compiled kernels and runs on NumPy: right, but slower. "
             "Install it again with a C++ compiler at hand to have them.",

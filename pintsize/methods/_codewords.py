@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -25,6 +27,8 @@ Floats: TypeAlias = NDArray[np.float32]
 
 _ROWS_A_CODEWORD = 256
 _SAMPLE_BYTES = 128 << 20
+_SMALL = 1 << 24
+"""Multiplications of one step, below which a second thread does not pay."""
 
 
 def _power_of_two(value: int) -> int:
@@ -89,6 +93,17 @@ def pieces(rows: Floats, codebooks: int) -> list[Floats]:
     return [np.ascontiguousarray(wide[:, j * width : (j + 1) * width]) for j in range(codebooks)]
 
 
+@contextmanager
+def _one_thread_if_small(faiss: Any, products: int) -> Iterator[None]:
+    """Threads of faiss wait for each other by spinning: where a step is short, that takes longer than the step."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if products < _SMALL else before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
 def kmeans(rows: Floats, codewords: int, seed: int) -> Floats:
     """(codewords, columns) centroids of rows by faiss; rows that are no more than codewords are their own centroids."""
     if len(rows) <= codewords:
@@ -98,7 +113,8 @@ def kmeans(rows: Floats, codewords: int, seed: int) -> Floats:
     clustering.seed = seed & 0x7FFFFFFF
     clustering.min_points_per_centroid = 1
     clustering.max_points_per_centroid = max(_ROWS_A_CODEWORD, -(-len(rows) // codewords))
-    clustering.train(rows, faiss.IndexFlatL2(rows.shape[1]))
+    with _one_thread_if_small(faiss, len(rows) * codewords * rows.shape[1]):
+        clustering.train(rows, faiss.IndexFlatL2(rows.shape[1]))
     centroids: Floats = faiss.vector_to_array(clustering.centroids).reshape(codewords, rows.shape[1])
     return centroids
 
@@ -165,8 +181,9 @@ class PiecewiseEncoder(Encoder):
         codes = np.zeros((len(rows), m), np.int64)
         if len(rows) and codewords > 1:
             faiss: Any = require("faiss", "compress")
-            for j, piece in enumerate(pieces(wide, m)):
-                codes[:, j] = faiss.knn(piece, np.ascontiguousarray(self.books[j]), 1)[1][:, 0]
+            with _one_thread_if_small(faiss, len(rows) * codewords * width):
+                for j, piece in enumerate(pieces(wide, m)):
+                    codes[:, j] = faiss.knn(piece, np.ascontiguousarray(self.books[j]), 1)[1][:, 0]
         return CodebookTable(
             pack_codes(codes, bits), self.columns, m, bits, "concat",
             codebooks=self.books * self.frame.unit + shift.reshape(m, 1, width),

@@ -18,6 +18,7 @@ __all__ = ["LEVELS", "PairedCodes", "fit_pair"]
 LEVELS = {2: (-1.0, 1.0), 3: (-1.0, 0.0, 1.0), 4: (-1.5, -0.5, 0.5, 1.5)}
 _SWEEPS = 2
 _MIDDLE_STEPS = 8
+_RELIST_EVERY = 3  # rounds: lists change slowly, and finding them costs more than a round
 _LIST_CAP = 4096  # most listed pairs of one right row; more only repeat each other
 
 
@@ -34,7 +35,7 @@ class PairedCodes:
         right_codes: (m, k) uint8.
         levels: (L) float32.
         right_scale_codes: (m) uint8.
-        right_grid: (2**scale_bits) float32, ascending.
+        right_grid: (num_scales) float32, ascending.
         left_scales: (n) float32, not negative; rankings need none of them.
         middle: (k, k) float16, or None.
     """
@@ -60,8 +61,8 @@ class PairedCodes:
 class _Fit:
     """The state of one fit; every method improves one part of it while the others stand still."""
 
-    def __init__(self, pair: Pair, levels: Floats, *, columns: int, alpha: float, scale_bits: int, seed: int) -> None:
-        self.pair, self.levels, self.alpha, self.scale_bits = pair, levels, alpha, scale_bits
+    def __init__(self, pair: Pair, levels: Floats, *, columns: int, alpha: float, num_scales: int, seed: int) -> None:
+        self.pair, self.levels, self.alpha, self.num_scales = pair, levels, alpha, num_scales
         to_left, to_right = balanced_factors(pair)
         turn = rotation(columns, seed)[: to_left.shape[1]]
         # Fewer columns than the tables have keep the largest singular values; more spread them all.
@@ -95,10 +96,10 @@ class _Fit:
         return out
 
     def snap(self) -> None:
-        """Right scales to the grid: 2**scale_bits of them, in equal ratios, over all but the outermost."""
+        """Right scales to the grid: num_scales of them, in equal ratios, over all but the outermost."""
         logs = np.log(np.maximum(self.right_scales, self.right_floor))
         low, high = np.quantile(logs, [0.002, 0.998])
-        self.grid = np.exp(np.linspace(low, max(high, low + 1e-6), 2**self.scale_bits)).astype(np.float32)
+        self.grid = np.exp(np.linspace(low, max(high, low + 1e-6), self.num_scales)).astype(np.float32)
         self.scale_codes = np.searchsorted((self.grid[1:] + self.grid[:-1]) / 2, self.right_scales).astype(np.uint8)
         self.right_scales = self.grid[self.scale_codes]
 
@@ -170,7 +171,7 @@ def fit_pair(
     weight: float,
     relist: bool,
     rounds: int,
-    scale_bits: int = 4,
+    num_scales: int = 16,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairedCodes:
@@ -190,10 +191,10 @@ def fit_pair(
         middle: Fit a (k, k) matrix between the sides; without it, the identity.
         neighbours: Length of the lists; fewer where the right table has fewer rows.
         weight: Of a listed pair against any other.
-        relist: After each round, list also what the codes rank highest: wrong ones among it are what a ranking
+        relist: After every third round, list also what the codes rank highest: wrong ones among it are what a ranking
             suffers from, and no list of the original tables holds them.
         rounds: Passes over both sides.
-        scale_bits: A right row's scale is one of ``2**scale_bits`` in equal ratios.
+        num_scales: A right row's scale is one of so many in equal ratios.
         seed: Of the one random rotation. It cancels in products and is not stored.
         progress: Called with (rounds done, rounds) after each.
 
@@ -206,7 +207,7 @@ def fit_pair(
         np.asarray(LEVELS[levels], np.float32),
         columns=columns,
         alpha=weight,
-        scale_bits=scale_bits,
+        num_scales=num_scales,
         seed=seed,
     )
     length = min(neighbours, len(right))
@@ -220,7 +221,7 @@ def fit_pair(
             fit.move_middle(lists)
         if progress is not None:
             progress(done + 1, rounds)
-        if relist and length and done + 1 < rounds:
+        if relist and (done + 1) % _RELIST_EVERY == 0 and done + 1 < rounds:
             now = best_rows(fit.left_values, len(left), fit.seen_from_left(), length)
             lists = listed(pair.left, pair.right, *union(first, now))
     return fit.result()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,28 +87,13 @@ class ScalarMethod(PostTraining):
         allocate: Allocate | None = None,
         progress: Progress | None = None,
     ) -> CompressedTable:
-        place = _allocating_once(allocate)
         try:
-            return super().compress(table, seed=seed, allocate=place, progress=progress)
+            return super().compress(table, seed=seed, allocate=allocate, progress=progress)
         except ScaleOverflow:
             largest = max(largest_value(rows) for _, rows in table.chunks())
             unit = unit_for(largest, self._reach(table.embedding_dim))
             encoder = self._encoder(table.embedding_dim, unit, seed)
-            return encode_table(encoder, table, allocate=place, progress=progress)
-
-
-def _allocating_once(allocate: Allocate | None) -> Allocate | None:
-    """A second attempt has the same shapes and writes over the first: files must not be created twice."""
-    if allocate is None:
-        return None
-    made: dict[str, Any] = {}
-
-    def once(wanted: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> dict[str, Any]:
-        if not made:
-            made.update(allocate(wanted))
-        return made
-
-    return once
+            return encode_table(encoder, table, allocate=allocate, progress=progress)
 
 
 def limit(unit: float) -> float:

@@ -1,15 +1,17 @@
 """Symmetric codes with one scale a row, of the least squared error: what `rotated` and `rabitq` store.
 
-The levels are the odd multiples of half a scale, ``(k + 1/2) s`` for ``k`` in ``-levels/2 .. levels/2 - 1``. For a given
-step the nearest levels are known, and for given levels the best scale is ``y.q / q.q``; what is searched is the step.
+The levels are the odd multiples of half a scale, ``(k + 1/2) s`` for ``k`` in ``-levels/2 .. levels/2 - 1``. For a
+given step the nearest levels are known, and for given levels the best scale is ``y.q / q.q``; what is searched is the
+step.
 
 The arithmetic below is float32 throughout, rounded after each operation, with sums in the order of `row_sums`; the
 native kernel repeats it operation by operation, and its bytes are the same. Per row, with y the row in units, rotated,
 and a = |y|:
 
 1. two levels: ``s = half(2 * (sum(a) / d))``, or for the unbiased estimator ``half(2 * (sum(a * a) / sum(a)))``;
-2. more: for each step t, ``r = 1 / t`` (0 where t <= 2**-100), ``m = floor(min(a * r, levels/2 - 1))``, ``q = m + 1/2``,
-   ``p = sum(a * q)``, ``w = sum(q * q)``; the first t with the largest ``p * p / w`` wins, and ``s = half(p / w)``;
+2. more: for each step t, ``r = 1 / t`` (0 where t <= 2**-100), ``m = floor(min(a * r, levels/2 - 1))``,
+   ``q = m + 1/2``, ``p = sum(a * q)``, ``w = sum(q * q)``; the first t with the largest ``p * p / w`` wins, and
+   ``s = half(p / w)``;
 3. against the stored s: ``r = 1 / s`` (0 where s = 0), m as before; the code is ``levels/2 + m`` where y >= 0, else
    ``levels/2 - 1 - m``.
 """
@@ -129,7 +131,8 @@ class StepEncoder(Encoder):
             total = row_sums(a)
             if not self.unbiased:
                 return np.float32(2) * (total / np.float32(self.columns))
-            return np.float32(2) * (row_sums(a * a) / np.where(total > 0, total, np.float32(1)))
+            total[total == 0] = 1
+            return np.float32(2) * (row_sums(a * a) / total)
         largest = a.max(axis=0)
         if self.steps:
             tries = [np.float32(step) * largest for step in self.steps]

@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 
 class Places(Protocol):
-    """Where the arrays of a table are written: ``places[name][start:stop] = rows`` and ``places[name][...] = array``."""
+    """Where arrays of a table are written: ``places[name][start:stop] = rows`` and ``places[name][...] = array``."""
 
     def __getitem__(self, name: str, /) -> Any: ...
 
@@ -146,9 +146,10 @@ def _encoded(encoder: Encoder, table: EmbeddingTable, progress: Progress | None)
     if table.num_embeddings == 0:
         yield encoder.encode(np.empty((0, table.embedding_dim), np.float32))
     for start, rows in table.chunks():
-        yield encoder.encode(rows)
+        part = encoder.encode(rows)
         if progress is not None:
             progress(start + len(rows), table.num_embeddings)
+        yield part
 
 
 class _InMemory(dict[str, NDArray[Any]]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dedup"]
 
-_STEPS = 16
+_STEPS = 12
 
 
 class Dedup(PostTraining):
@@ -45,8 +45,10 @@ class Dedup(PostTraining):
     )
     traits: ClassVar[Traits] = Traits(by_rows=False)
 
-    blocks: int = Field(8, ge=1, description="Pieces that a row is cut into.")
-    tolerance: float | None = Field(None, ge=0, description="Farthest stand-in, in root mean square norms of a piece.")
+    blocks: int = Field(default=8, ge=1, description="Pieces that a row is cut into.")
+    tolerance: float | None = Field(
+        default=None, ge=0, description="Farthest stand-in, in root mean square norms of a piece."
+    )
     ratio: Ratio | None = None
 
     @model_validator(mode="after")

@@ -75,8 +75,9 @@ class _IntegerEncoder(Encoder):
 def _affine(low: Floats, high: Floats, levels: int) -> tuple[Halves, Halves]:
     """The stored scale and offset of a range, in units as everything here is.
 
-    The native kernel repeats these operations. Float32, each operation rounded: ``offset = half(low)``; ``scale = half((high - float(offset)) / (levels - 1))``. The
-    scale is negative where the offset was rounded up past `high`, and the codes then count down from it.
+    The native kernel repeats these operations. Float32, each operation rounded: ``offset = half(low)``;
+    ``scale = half((high - float(offset)) / (levels - 1))``. The scale is negative where the offset was rounded up past
+    `high`, and the codes then count down from it.
     """
     offset = half(low)
     return half((high - offset.astype(np.float32)) / np.float32(levels - 1)), offset
@@ -124,8 +125,8 @@ def _clipped(x: Floats, low: Floats, high: Floats, levels: int, bins: int, round
 class Integer(ScalarMethod):
     """``q = clip(round((x - z) / s))``, with float16 scale s and offset z per row or per `group` columns.
 
-    With ``clip="minmax"`` the range is that of the values, as FBGEMM's row-wise quantization takes it; with ``"mse"`` it is
-    narrowed from both ends by the greedy search of Guan et al. while that lowers the squared error.
+    With ``clip="minmax"`` the range is that of the values, as FBGEMM's row-wise quantization takes it; with ``"mse"``
+    it is narrowed from both ends by the greedy search of Guan et al. while that lowers the squared error.
     """
 
     name: ClassVar[str] = "integer"

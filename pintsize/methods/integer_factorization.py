@@ -58,10 +58,11 @@ class _IntegerFactors(Encoder):
 class IntegerFactorization(PostTraining):
     """``E ≈ diag(s) A B`` with A and B of small integers and a float scale a row.
 
-    A (n × rank) and B (rank × d) hold `bits`-bit half-odd integers ±1/2, ±3/2, ...; s (n,) is float16. Row and query products therefore run in integers (twice the values), with one float factor at the end. Both halves
-    are integer least squares under the bounds of the codes, solved by coordinate descent on the Gram matrix of the other
-    half with rounding at every step, in turns. They start from the truncated SVD, its singular values shared evenly
-    and one random rotation between the halves, which makes all codes alike in size. B is fitted to a sample of at most
+    A (n × rank) and B (rank × d) hold `bits`-bit half-odd integers ±1/2, ±3/2, ...; s (n,) is float16. Row and query
+    products therefore run in integers (twice the values), with one float factor at the end. Both halves are integer
+    least squares under the bounds of the codes, solved by coordinate descent on the Gram matrix of the other half
+    with rounding at every step, in turns. They start from the truncated SVD, its singular values shared evenly and
+    one random rotation between the halves, which makes all codes alike in size. B is fitted to a sample of at most
     16384 rows; rows are then encoded one by one.
 
     The start is that of randomised low-rank and low-precision factorization with an exact in place of a sketched range
@@ -80,8 +81,8 @@ class IntegerFactorization(PostTraining):
     )
     traits: ClassVar[Traits] = Traits()
 
-    rank: int | None = Field(None, ge=1, description="Columns of A; at most min(rows, columns).")
-    bits: int = Field(4, ge=1, le=8, description="Bits of an entry of A and of B.")
+    rank: int | None = Field(default=None, ge=1, description="Columns of A; at most min(rows, columns).")
+    bits: int = Field(default=4, ge=1, le=8, description="Bits of an entry of A and of B.")
     ratio: Ratio | None = None
 
     @model_validator(mode="after")

@@ -64,10 +64,10 @@ class Magnitude(PostTraining):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"keep": 0.1}, {"ratio": 4}, {"keep": 0.25, "scope": "row"})
     traits: ClassVar[Traits] = Traits(by_rows=False)
 
-    keep: float | None = Field(None, gt=0, le=1, description="Share of the values that are kept.")
+    keep: float | None = Field(default=None, gt=0, le=1, description="Share of the values that are kept.")
     ratio: Ratio | None = None
     scope: Literal["table", "row"] = Field(
-        "table", description="Whether values compete over the table or in their row."
+        default="table", description="Whether values compete over the table or a row."
     )
 
     @model_validator(mode="after")

@@ -54,9 +54,11 @@ class MixedDimension(PostTraining):
     )
     traits: ClassVar[Traits] = Traits(by_rows=False)
 
-    base: int | None = Field(None, ge=1, description="Width of the most popular block, before rounding.")
-    alpha: float = Field(0.3, ge=0, le=1, description="Temperature: 0 gives all blocks one width.")
-    blocks: int = Field(8, ge=1, le=256, description="Blocks of equal popularity that the rows are sorted into.")
+    base: int | None = Field(default=None, ge=1, description="Width of the most popular block, before rounding.")
+    alpha: float = Field(default=0.3, ge=0, le=1, description="Temperature: 0 gives all blocks one width.")
+    blocks: int = Field(
+        default=8, ge=1, le=256, description="Blocks of equal popularity that the rows are sorted into."
+    )
     ratio: Ratio | None = None
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ class Nmf(PostTraining):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"rank": 8}, {"ratio": 4}, {"rank": 3})
     traits: ClassVar[Traits] = Traits(extra="compress")
 
-    rank: int | None = Field(None, ge=1, description="Parts; at most min(rows, columns).")
+    rank: int | None = Field(default=None, ge=1, description="Parts; at most min(rows, columns).")
     ratio: Ratio | None = None
 
     @model_validator(mode="after")

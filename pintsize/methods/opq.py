@@ -38,7 +38,7 @@ class Opq(PostTraining):
     faiss alternates between codewords and rotation on a sample of at most 64 rows a codeword, then the codewords are
     found as for `pq`. The rotation is stored: ``4 * d * d`` bytes beside those of `pq`, and look-ups multiply by it. A
     table with no more rows than codewords becomes its own codebook, without a rotation. The same seed gives the same
-    bytes on one machine with one build of faiss.
+    bytes on one machine with one build of faiss and one number of threads; codes do not hang on the threads.
     """
 
     name: ClassVar[str] = "opq"
@@ -51,7 +51,7 @@ class Opq(PostTraining):
     )
     traits: ClassVar[Traits] = Traits(extra="compress")
 
-    codebooks: int | None = Field(None, ge=1, description="Pieces that a row is cut into.")
+    codebooks: int | None = Field(default=None, ge=1, description="Pieces that a row is cut into.")
     codewords: Codewords = 256
     ratio: Ratio | None = None
 

@@ -38,7 +38,7 @@ class Pq(PostTraining):
     )
     traits: ClassVar[Traits] = Traits(extra="compress")
 
-    codebooks: int | None = Field(None, ge=1, description="Pieces that a row is cut into.")
+    codebooks: int | None = Field(default=None, ge=1, description="Pieces that a row is cut into.")
     codewords: Codewords = 256
     ratio: Ratio | None = None
 

@@ -18,8 +18,8 @@ __all__ = ["Rabitq"]
 class Rabitq(ScalarMethod):
     """Rows times one random orthogonal matrix, then the codes of `bits` bits whose best multiple is nearest to the row.
 
-    Per row a dozen steps t are tried: ``k = clip(floor(y / t))``, ``q = k + 1/2``, ``c = y.q / q.q``, and the t of least
-    ``||y - c q||`` is kept; a last pass decides the codes against the stored c. With one bit ``sign(y)`` times
+    Per row a dozen steps t are tried: ``k = clip(floor(y / t))``, ``q = k + 1/2``, ``c = y.q / q.q``, and the t of
+    least ``||y - c q||`` is kept; a last pass decides the codes against the stored c. With one bit ``sign(y)`` times
     ``||y||^2 / ||y||_1``, with which inner products are unbiased over the rotations (2405.12497, theorem 3.2), at more
     squared error than `rotated` has.
     """

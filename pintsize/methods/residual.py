@@ -56,7 +56,7 @@ class Residual(PostTraining):
 
     faiss trains them on a sample of at most 256 rows a codeword and encodes by beam search, five beams wide. A table
     with no more rows than codewords becomes its own codebook, with a single code. The same seed gives the same bytes on
-    one machine with one build of faiss.
+    one machine with one build of faiss and one number of threads; codes do not hang on the threads.
 
     Takes ``n * ceil(codebooks * log2(codewords) / 8)`` bytes of codes, ``4 * d * codewords * codebooks`` of codewords.
     """
@@ -71,7 +71,7 @@ class Residual(PostTraining):
     )
     traits: ClassVar[Traits] = Traits(extra="compress")
 
-    codebooks: int | None = Field(None, ge=1, le=256, description="Codewords that are added up for a row.")
+    codebooks: int | None = Field(default=None, ge=1, le=256, description="Codewords that are added up for a row.")
     codewords: Codewords = 256
     ratio: Ratio | None = None
 

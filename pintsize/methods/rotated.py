@@ -17,8 +17,8 @@ __all__ = ["Rotated"]
 class Rotated(ScalarMethod):
     """Rows times one random orthogonal matrix, then symmetric codes of `bits` bits with one float16 scale a row.
 
-    A rotated row looks Gaussian, so that one good step is known beforehand: that of Max (1960) times the root of the mean
-    square, or the step that clips nothing where that is smaller. The scale is then fitted to its codes by least
+    A rotated row looks Gaussian, so that one good step is known beforehand: that of Max (1960) times the root of the
+    mean square, or the step that clips nothing where that is smaller. The scale is then fitted to its codes by least
     squares, and the codes are decided again against the stored scale. `rabitq` searches the step instead.
     """
 

@@ -1,7 +1,7 @@
 """The one-line form of a method: ``name``, ``name:field=value,field=value``, and ``a + b``.
 
-Names come from the registry and fields from the method; a list is written ``[8,4,2]``. ``a + b`` means that the float parts of what `a` made are
-compressed by `b`. ``parse(str(m)) == m`` for every method m.
+Names come from the registry and fields from the method; a list is written ``[8,4,2]``. ``a + b`` means that the float
+parts of what `a` made are compressed by `b`. ``parse(str(m)) == m`` for every method m.
 """
 
 from __future__ import annotations

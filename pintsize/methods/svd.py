@@ -47,9 +47,9 @@ class Svd(PostTraining):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"rank": 8}, {"ratio": 4}, {"rank": 16})
     traits: ClassVar[Traits] = Traits()
 
-    rank: int | None = Field(None, ge=1, description="Directions that are kept; at most min(rows, columns).")
+    rank: int | None = Field(default=None, ge=1, description="Directions that are kept; at most min(rows, columns).")
     ratio: Ratio | None = None
-    weight: Literal["none", "counts"] = Field("none", description="What a row's error is weighted by.")
+    weight: Literal["none", "counts"] = Field(default="none", description="What a row's error is weighted by.")
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

@@ -51,9 +51,11 @@ class Truncation(PostTraining):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"columns": 8}, {"ratio": 4}, {"columns": 6, "choose": "energy"})
     traits: ClassVar[Traits] = Traits()
 
-    columns: int | None = Field(None, ge=1, description="Columns that are kept.")
+    columns: int | None = Field(default=None, ge=1, description="Columns that are kept.")
     ratio: Ratio | None = None
-    choose: Literal["first", "energy"] = Field("first", description="The first columns, or those with most energy.")
+    choose: Literal["first", "energy"] = Field(
+        default="first", description="The first columns, or those with most energy."
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

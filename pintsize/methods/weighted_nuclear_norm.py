@@ -52,9 +52,10 @@ class _Shrinking(Encoder):
 class WeightedNuclearNorm(PostTraining):
     """``min ½||E - X||² + sum_i w_i s_i(X)`` with ``w_i = C sqrt(n) / (s_i(X) + epsilon)``.
 
-    Solved in closed form at the fixed point of the weights. n is the number of rows, and C has the unit of a squared value times sqrt(n). The rank is the number of singular
-    values that do not vanish; `ratio` takes the least C, by bisection, whose factors fit. Where all vanish the table is
-    served as zeros. The directions and what each is shrunken by are fixed by `fit`, so that new rows follow.
+    Solved in closed form at the fixed point of the weights. n is the number of rows, and C has the unit of a squared
+    value times sqrt(n). The rank is the number of singular values that do not vanish; `ratio` takes the least C, by
+    bisection, whose factors fit. Where all vanish the table is served as zeros. The directions and what each is
+    shrunken by are fixed by `fit`, so that new rows follow.
 
     Takes ``4 * rank * (n + d)`` bytes. In a sum, the ratio is that of the float32 factors.
     """
@@ -65,9 +66,9 @@ class WeightedNuclearNorm(PostTraining):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"ratio": 4}, {"ratio": 8}, {"C": 0.01})
     traits: ClassVar[Traits] = Traits()
 
-    C: float | None = Field(None, gt=0, description="Strength of the penalty.")
+    C: float | None = Field(default=None, gt=0, description="Strength of the penalty.")
     ratio: Ratio | None = None
-    epsilon: float = Field(1e-16, gt=0, description="Added to singular values in the weights.")
+    epsilon: float = Field(default=1e-16, gt=0, description="Added to singular values in the weights.")
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

@@ -69,7 +69,7 @@ def stored_at(file: IO[bytes], info: zipfile.ZipInfo) -> int:
     file.seek(info.header_offset)
     local = file.read(30)
     if len(local) < 30 or local[:4] != b"PK\x03\x04":
-        raise TableError(f"member {info.filename}: its header is damaged")
+        raise ValueError(f"member {info.filename} has no header")
     name, extra = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
     return info.header_offset + 30 + name + extra
 
@@ -80,7 +80,7 @@ def _header(file: IO[bytes]) -> Header:
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     shape, fortran, dtype = read(file)
     if any(n < 0 for n in shape):
-        raise TableError(f"shape {shape} has a negative length")
+        raise ValueError(f"shape {shape} has a negative length")
     return shape, fortran, dtype
 
 

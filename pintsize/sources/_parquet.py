@@ -68,7 +68,7 @@ def write_parquet(
     vector = pa.field(name, pa.list_(pa.float32(), width), nullable=False)
     key = "id" if name != "id" else "row_id"
     columns = [vector] if ids is None else [pa.field(key, ids.arrow.type, nullable=False), vector]
-    with pq.ParquetWriter(file, pa.schema(columns), use_dictionary=False) as writer:
+    with pq.ParquetWriter(file, pa.schema(columns), use_dictionary=False, write_page_checksum=True) as writer:
         for start, rows in blocks:
             arrays = [pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), width)]
             if ids is not None:
@@ -77,7 +77,7 @@ def write_parquet(
 
 
 def _file(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
 
 
 def _schema(path: Path) -> pa.Schema:

@@ -44,7 +44,11 @@ def open_checkpoint(path: Path) -> Found:
 def write_checkpoint(file: BinaryIO, tables: Mapping[str, NDArray[np.float32]]) -> None:
     """A state dict of float32 tensors. torch writes from memory: the tables are held whole."""
     torch = require("torch", "train")
-    torch.save({name: torch.from_numpy(rows) for name, rows in tables.items()}, file)
+    try:
+        torch.save({name: torch.from_numpy(rows) for name, rows in tables.items()}, file)
+    except RuntimeError as error:
+        # torch hides the disk's own error (no space, say) behind one of its writer's.
+        raise error.__context__ if isinstance(error.__context__, OSError) else OSError(first_line(error)) from error
 
 
 def _contained(loaded: Any) -> Any:

@@ -32,7 +32,7 @@ def write_npz(file: BinaryIO, tables: Mapping[str, EmbeddingTable]) -> None:
 
 
 def write_safetensors(file: BinaryIO, tables: Mapping[str, EmbeddingTable]) -> None:
-    """Tensors by name: a JSON header, then the bytes in its order. (The library itself writes from memory only.)"""
+    """Tensors by name: a JSON header, then the bytes in its order. The library itself writes from memory only."""
     header, end = {}, 0
     for name, table in tables.items():
         if name == "__metadata__":

@@ -79,9 +79,7 @@ def sparse(n: int, d: int, rng: np.random.Generator) -> CompressedTable:
 
 
 def sparse_of_scalars(n: int, d: int, rng: np.random.Generator) -> CompressedTable:
-    return sparse(n, d, rng).map_parts(
-        lambda part: scalar(16)(part.num_embeddings, part.embedding_dim, rng)
-    )
+    return sparse(n, d, rng).map_parts(lambda part: scalar(16)(part.num_embeddings, part.embedding_dim, rng))
 
 
 def partitioned(*kinds: Build) -> Build:

@@ -15,8 +15,14 @@ from pintsize.lab.datasets.movielens import fetch_wheel, read_movielens
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 RATINGS = "10\t2\t3\t50\n9\t2\t5\t40\n10\t11\t1\t60\n"
-USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n9\t24\tM\twriter\t85711\n10\t53\tF\tother\t94043\n"
-ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n2\tGoldenEye\t1995\tAction\n11\tSeven\t1995\tCrime\n"
+USER = (
+    "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+    + "9\t24\tM\twriter\t85711\n10\t53\tF\tother\t94043\n"
+)
+ITEM = (
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    + "2\tGoldenEye\t1995\tAction\n11\tSeven\t1995\tCrime\n"
+)
 
 
 def pairs():
