@@ -91,7 +91,8 @@ int64_t bag(const CodebookTable& t, const int64_t* rows, int64_t total, const in
             int64_t last, bool mean, const float* weights, float* out, float* line) {
   return with_reader(t, [&](const auto& read) {
     int64_t damaged = -1;
-    sum_bags(starts, first, last, bags, total, mean, weights, t.columns, out, [&](int64_t i, float* sum, const auto& sink) {
+    const Bags of{starts, first, last, bags, total, mean, weights};
+    sum_bags(of, t.columns, out, [&](int64_t i, float* sum, const auto& sink) {
       fetch(t, rows, i, total);
       if (read.row(t.records + rows[i] * t.stride, line)) pour(line, t.columns, sum, sink);
       else if (damaged < 0) damaged = i;

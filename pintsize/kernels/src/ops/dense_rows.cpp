@@ -39,9 +39,9 @@ PINTSIZE_INLINE F8 eight(const uint8_t* p) {
 template <Floats KIND, class Sink>
 PINTSIZE_INLINE void row(const uint8_t* p, int64_t columns, float* out, const Sink& sink) {
   constexpr int64_t item = KIND == Floats::float32 ? 4 : 2;
-  int64_t c = 0;
-  for (; c + 8 <= columns; c += 8) sink(out + c, eight<KIND>(p + c * item));
-  for (; c < columns; ++c) sink(out + c, one<KIND>(p + c * item));
+  each_column(
+      columns, [&](int64_t c) { sink(out + c, eight<KIND>(p + c * item)); },
+      [&](int64_t c) { sink(out + c, one<KIND>(p + c * item)); });
 }
 
 int64_t row_bytes(const DenseTable& t) { return t.columns * (t.kind == Floats::float32 ? 4 : 2); }
@@ -56,13 +56,29 @@ void gather_kind(const DenseTable& t, const int64_t* rows, int64_t count, float*
 }
 
 template <Floats KIND>
-void bag_kind(const DenseTable& t, const int64_t* rows, int64_t total, const int64_t* starts, int64_t bags, int64_t first,
-              int64_t last, bool mean, const float* weights, float* out) {
-  const int64_t bytes = row_bytes(t);
-  sum_bags(starts, first, last, bags, total, mean, weights, t.columns, out, [&](int64_t i, float* sum, const auto& sink) {
-    if (rows) fetch_ahead(t.values + rows[i + AHEAD < total ? i + AHEAD : total - 1] * t.stride, bytes);
-    row<KIND>(t.values + (rows ? rows[i] : i) * t.stride, t.columns, sum, sink);
-  });
+void bag_kind(const DenseTable& t, const int64_t* rows, const Bags& of, float* out) {
+  const int64_t bytes = row_bytes(t), item = KIND == Floats::float32 ? 4 : 2;
+  const auto start_of = [&](int64_t i, bool fetch) {
+    if (rows && fetch) fetch_ahead(t.values + rows[i + AHEAD < of.total ? i + AHEAD : of.total - 1] * t.stride, bytes);
+    return t.values + (rows ? rows[i] : i) * t.stride;
+  };
+  if (t.columns % 32) {
+    sum_bags(of, t.columns, out, [&](int64_t i, float* sum, const auto& sink) {
+      row<KIND>(start_of(i, true), t.columns, sum, sink);
+    });
+    return;
+  }
+  int64_t c = 0;
+  for (; c + 64 <= t.columns; c += 64) {
+    sum_bags_in_registers<64>(of, t.columns, c, out, [&](int64_t i, float* sum, const auto& sink) {
+      row<KIND>(start_of(i, c == 0) + c * item, 64, sum, sink);
+    });
+  }
+  if (c < t.columns) {
+    sum_bags_in_registers<32>(of, t.columns, c, out, [&](int64_t i, float* sum, const auto& sink) {
+      row<KIND>(start_of(i, c == 0) + c * item, 32, sum, sink);
+    });
+  }
 }
 
 void gather(const DenseTable& t, const int64_t* rows, int64_t count, float* out) {
@@ -75,10 +91,11 @@ void gather(const DenseTable& t, const int64_t* rows, int64_t count, float* out)
 
 void bag(const DenseTable& t, const int64_t* rows, int64_t total, const int64_t* starts, int64_t bags, int64_t first,
          int64_t last, bool mean, const float* weights, float* out) {
+  const Bags of{starts, first, last, bags, total, mean, weights};
   switch (t.kind) {
-    case Floats::float32: return bag_kind<Floats::float32>(t, rows, total, starts, bags, first, last, mean, weights, out);
-    case Floats::float16: return bag_kind<Floats::float16>(t, rows, total, starts, bags, first, last, mean, weights, out);
-    default: return bag_kind<Floats::bfloat16>(t, rows, total, starts, bags, first, last, mean, weights, out);
+    case Floats::float32: return bag_kind<Floats::float32>(t, rows, of, out);
+    case Floats::float16: return bag_kind<Floats::float16>(t, rows, of, out);
+    default: return bag_kind<Floats::bfloat16>(t, rows, of, out);
   }
 }
 

@@ -82,6 +82,12 @@ PINTSIZE_INLINE void decode(const uint8_t* codes, const uint8_t* end, int64_t di
                             const Value& value, const Sink& sink) {
   constexpr int64_t wide = BLOCK * PER_BYTE<BITS>;
   int64_t left = columns;
+  // By 64 columns where a block holds fewer: see each_column.
+  constexpr int64_t many = wide < 64 ? 64 : wide;
+  for (; left >= many; left -= many, digits -= many, codes += many / PER_BYTE<BITS>, out += many) {
+#pragma GCC unroll 4
+    for (int64_t b = 0; b < many / wide; ++b) spread<BITS, 2>(codes + b * BLOCK, out + b * wide, BLOCK, value, sink);
+  }
   for (; left >= wide; left -= wide, digits -= wide, codes += BLOCK, out += wide)
     spread<BITS, 2>(codes, out, BLOCK, value, sink);
   if (left == 0) return;

@@ -12,7 +12,16 @@ int64_t signs_bytes(const ScalarTable& t) { return t.signs ? 4 * t.rounds * t.co
 
 int64_t scratch_bytes(const ScalarTable& t) { return signs_bytes(t) + 4 * t.columns + t.digits; }
 
+PINTSIZE_INLINE void fetch(const ScalarTable& t, const int64_t* rows, int64_t i, int64_t total) {
+  fetch_ahead(t.records + rows[i + AHEAD < total ? i + AHEAD : total - 1] * t.stride, t.record_bytes);
+}
+
 #ifdef PINTSIZE_AVX2
+
+template <int N>
+struct Width {
+  constexpr operator int() const { return N; }
+};
 
 constexpr int MAX_GRID_DIGITS = 4;
 
@@ -65,13 +74,37 @@ struct Simple {
   explicit Simple(const ScalarTable& table)
       : t(table), end(table.records + (table.rows - 1) * table.stride + table.record_bytes), grid(Grid::of<BITS>(table)) {}
 
+  // The `columns` values from column `start` on, the codes up to which fill whole blocks.
   template <class Sink>
-  PINTSIZE_INLINE void row(const uint8_t* record, float* out, const Sink& sink) const {
+  PINTSIZE_INLINE void part(const uint8_t* record, int64_t start, int64_t columns, float* out, const Sink& sink) const {
     Affine<OFFSET> affine{t.unit, t.bias};
     if (t.half_scales) affine.scale = half_at(record + t.code_bytes) * t.unit;
     else if (t.grid) affine.scale = grid.template scale<BITS>(record, t.grid) * t.unit;
     if constexpr (OFFSET) affine.shift = half_at(record + t.code_bytes + 2) * t.unit;
-    decode<BITS>(record, end, t.digits, t.columns, out, Values<BITS, OFFSET>(affine), sink);
+    decode<BITS>(record + start / PER_BYTE<BITS>, end, t.digits - start, columns, out, Values<BITS, OFFSET>(affine), sink);
+  }
+
+  template <class Sink>
+  PINTSIZE_INLINE void row(const uint8_t* record, float* out, const Sink& sink) const {
+    part(record, 0, t.columns, out, sink);
+  }
+
+  PINTSIZE_INLINE bool bag(const int64_t* rows, const Bags& of, float* out) const {
+    const auto sum = [&](auto width, int64_t start) {
+      sum_bags_in_registers<width>(of, t.columns, start, out, [&](int64_t i, float* into, const auto& sink) {
+        if (start == 0) fetch(t, rows, i, of.total);
+        part(t.records + rows[i] * t.stride, start, width, into, sink);
+      });
+    };
+    constexpr int64_t wide = BLOCK * PER_BYTE<BITS>;
+    if (t.columns == 32) {
+      sum(Width<32>{}, 0);
+    } else if (t.columns == 64 || (t.columns % 64 == 0 && 64 % wide == 0)) {
+      for (int64_t start = 0; start < t.columns; start += 64) sum(Width<64>{}, start);
+    } else {
+      return false;
+    }
+    return true;
   }
 };
 
@@ -102,6 +135,8 @@ struct General {
     pour(line, t.columns, out, sink);
   }
 
+  PINTSIZE_INLINE bool bag(const int64_t*, const Bags&, float*) const { return false; }
+
   template <class Value>
   PINTSIZE_INLINE void values(int64_t begin, int64_t count, Value value) const {
     float* __restrict to = line + begin;
@@ -127,8 +162,7 @@ PINTSIZE_INLINE void gather_with(const Reader& read, const ScalarTable& t, const
   for (int64_t begin = 0; begin < count; begin += step) {
     const int64_t end = begin + step < count ? begin + step : count;
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t next = i + AHEAD < count ? i + AHEAD : count - 1;
-      fetch_ahead(t.records + rows[next] * t.stride, t.record_bytes);
+      fetch(t, rows, i, count);
       read.row(t.records + rows[i] * t.stride, out + i * t.columns, Put{});
     }
     if (t.signs) PINTSIZE_OURS(rotate).back(out + begin * t.columns, end - begin, t.columns, signs, t.rounds);
@@ -136,16 +170,16 @@ PINTSIZE_INLINE void gather_with(const Reader& read, const ScalarTable& t, const
 }
 
 template <class Reader>
-PINTSIZE_INLINE void bag_with(const Reader& read, const ScalarTable& t, const int64_t* rows, int64_t total,
-                              const int64_t* starts, int64_t bags, int64_t first, int64_t last, bool mean,
-                              const float* weights, float* out, const float* signs) {
-  sum_bags(starts, first, last, bags, total, mean, weights, t.columns, out, [&](int64_t i, float* sum, const auto& sink) {
-    const int64_t next = i + AHEAD < total ? i + AHEAD : total - 1;
-    fetch_ahead(t.records + rows[next] * t.stride, t.record_bytes);
-    read.row(t.records + rows[i] * t.stride, sum, sink);
-  });
+PINTSIZE_INLINE void bag_with(const Reader& read, const ScalarTable& t, const int64_t* rows, const Bags& of, float* out,
+                              const float* signs) {
+  if (!read.bag(rows, of, out)) {
+    sum_bags(of, t.columns, out, [&](int64_t i, float* sum, const auto& sink) {
+      fetch(t, rows, i, of.total);
+      read.row(t.records + rows[i] * t.stride, sum, sink);
+    });
+  }
   // A rotation is linear: it is undone once a bag.
-  if (t.signs) PINTSIZE_OURS(rotate).back(out + first * t.columns, last - first, t.columns, signs, t.rounds);
+  if (t.signs) PINTSIZE_OURS(rotate).back(out + of.first * t.columns, of.last - of.first, t.columns, signs, t.rounds);
 }
 
 // use(reader) with the reader of this table.
@@ -183,7 +217,7 @@ void gather(const ScalarTable& t, const int64_t* rows, int64_t count, float* out
 void bag(const ScalarTable& t, const int64_t* rows, int64_t total, const int64_t* starts, int64_t bags, int64_t first,
          int64_t last, bool mean, const float* weights, float* out, void* scratch) {
   with_reader(t, scratch, [&](const auto& read, const float* signs) {
-    bag_with(read, t, rows, total, starts, bags, first, last, mean, weights, out, signs);
+    bag_with(read, t, rows, Bags{starts, first, last, bags, total, mean, weights}, out, signs);
   });
 }
 
