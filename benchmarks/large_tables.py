@@ -89,6 +89,7 @@ def main() -> None:
         print(json.dumps(one(Path(arguments.one[0]), Path(arguments.one[1]), arguments.one[2])))
         return
     results = []
+    arguments.directory.mkdir(parents=True, exist_ok=True)
     for shape, spec in ((STREAMED, "integer:bits=4"), (MANY_CODES, "integer:bits=8")):
         source = arguments.directory / f"{shape[0]}x{shape[1]}.npy"
         bundle = arguments.directory / f"{shape[0]}x{shape[1]}.bundle"
