@@ -98,7 +98,7 @@ def main() -> None:
         figures["largest_difference_from_twin"] = agreement(source, bundle, spec)
         results.append({"rows": shape[0], "columns": shape[1], "method": spec, **figures})
         print(json.dumps(results[-1], indent=1))
-    print(write("large_tables", {**provenance("pintsize", "numpy"), "results": results}))
+    print(write("large_tables", {**provenance("numpy"), "results": results}))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pintsize.errors import TableError
@@ -17,6 +16,14 @@ __all__ = ["Ids"]
 
 _FEW = 128
 """Fewer look-ups than one in so many ids go by bisection."""
+
+
+@cache
+def _compute() -> Any:
+    """Arrow's kernels: their import takes longer than opening a bundle, and look-ups of integer ids need none."""
+    import pyarrow.compute
+
+    return pyarrow.compute
 
 
 def _as_arrow(values: Any) -> pa.Array:
@@ -93,7 +100,7 @@ class Ids:
         if self.is_integer:
             rises = bool((ordered[1:] > ordered[:-1]).all())
         else:
-            rises = len(self) < 2 or bool(pc.all(pc.less(ordered[:-1], ordered[1:])).as_py())
+            rises = len(self) < 2 or bool(_compute().all(_compute().less(ordered[:-1], ordered[1:])).as_py())
         if not rises:
             raise TableError("the stored order of the ids does not sort them, or an id stands twice")
 
@@ -153,7 +160,9 @@ class Ids:
             return np.arange(len(self), dtype=kind)
         saved = self._saved_order
         if saved is None:
-            sort = np.argsort(self.arrow.to_numpy()) if self.is_integer else pc.sort_indices(self.arrow).to_numpy()
+            sort = (
+                np.argsort(self.arrow.to_numpy()) if self.is_integer else _compute().sort_indices(self.arrow).to_numpy()
+            )
             return sort.astype(kind)
         if saved.shape != (len(self),) or (saved.size and (int(saved.min()) < 0 or int(saved.max()) >= len(self))):
             raise TableError("the stored order of the ids is damaged: it names rows that do not exist")
@@ -187,7 +196,7 @@ class Ids:
     def _find_strings(self, wanted: pa.Array) -> NDArray[np.int64]:
         # One hash of all ids serves a large batch; for a few ids a binary search leaves the rest unread.
         if _FEW * len(wanted) >= len(self):
-            found = pc.index_in(wanted, value_set=self.arrow)
+            found = _compute().index_in(wanted, value_set=self.arrow)
             return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)  # type: ignore[no-any-return]
         return np.array([self._bisect(value) for value in wanted.to_pylist()], np.int64)
 
@@ -205,7 +214,7 @@ class Ids:
 
     def _unique(self) -> bool:
         if not self.is_integer:
-            return len(pc.unique(self.arrow)) == len(self.arrow)
+            return len(_compute().unique(self.arrow)) == len(self.arrow)
         # A sort takes 8 bytes an id, a hash table some 250.
         values = self.arrow.to_numpy()
         if (values[1:] > values[:-1]).all():
@@ -214,7 +223,7 @@ class Ids:
         return bool((values[1:] != values[:-1]).all())
 
     def _first_duplicate(self) -> str:
-        counts = pc.value_counts(self.arrow)
-        value = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]
-        rows = pc.indices_nonzero(pc.equal(self.arrow, value)).to_pylist()
+        counts = _compute().value_counts(self.arrow)
+        value = counts.field("values").filter(_compute().greater(counts.field("counts"), 1))[0]
+        rows = _compute().indices_nonzero(_compute().equal(self.arrow, value)).to_pylist()
         return f"the id {value.as_py()!r} stands twice, at rows {rows[0]} and {rows[1]}; ids must be unique"

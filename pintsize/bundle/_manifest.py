@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 
 from pintsize.bundle._files import Directory
-from pintsize.bundle._ids import KINDS
 from pintsize.bundle._json import MAX_BYTES, canonical, parsed
 from pintsize.errors import BundleError
 from pintsize.formats.base import CompressedTable
 
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "file_name", "read_manifest", "sealed", "table_entry"]
+__all__ = ["FORMAT", "ID_KINDS", "MANIFEST", "VERSION", "file_name", "read_manifest", "sealed", "table_entry"]
 
 MANIFEST = "manifest.json"
 FORMAT = "pintsize bundle"
 VERSION = 1
+ID_KINDS = ("int64", "string")
 
 _PLAIN = re.compile(r"[0-9a-z][0-9a-z.-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -165,8 +165,8 @@ def _check_table(entry: Any, files: dict[str, Any], where: str) -> None:
     if entry["ids"] is not None:
         _check_keys(entry["ids"], {"file": str, "kind": str}, f"{where}: ids")
         used.append(entry["ids"]["file"])
-        if entry["ids"]["kind"] not in KINDS:
-            raise BundleError(f"{where}: ids are {' or '.join(KINDS)}; found {entry['ids']['kind'][:80]!r}")
+        if entry["ids"]["kind"] not in ID_KINDS:
+            raise BundleError(f"{where}: ids are {' or '.join(ID_KINDS)}; found {entry['ids']['kind'][:80]!r}")
     for file in used:
         if file not in files:
             raise BundleError(f"{where}: its file {file[:80]!r} is not among the files of the manifest")

@@ -6,18 +6,20 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pintsize.arrays import Array, is_torch, like, to_numpy
-from pintsize.bundle import _files, _ids, _manifest
+from pintsize.bundle import _files, _manifest
 from pintsize.bundle._files import Directory
 from pintsize.bundle._tensors import read_layout, views
 from pintsize.errors import BundleError, PintsizeError
 from pintsize.formats.base import CompressedTable
-from pintsize.ids import Ids
+
+if TYPE_CHECKING:
+    from pintsize.ids import Ids
 
 __all__ = ["Bundle", "load", "verify"]
 
@@ -130,6 +132,8 @@ def _opened(directory: Directory, resident: bool) -> Bundle:
         data, where = _content(directory, entry["file"], manifest, resident)
         tables[name] = _table(data, entry, where)
         if entry["ids"] is not None:
+            from pintsize.bundle import _ids  # Arrow takes longer to import than a bundle without ids to open
+
             data, where = _content(directory, entry["ids"]["file"], manifest, resident)
             ids[name] = _ids.read_ids(data, entry["ids"]["kind"], entry["num_embeddings"], where)
     return Bundle(directory.path, manifest, tables, ids)
@@ -188,4 +192,6 @@ def _verified(directory: Directory) -> None:
         except _HOSTILE as error:
             raise BundleError(f"{where}: {str(error)[:500]}") from error
         if name in bundle.ids:
+            from pintsize.bundle import _ids
+
             _ids.check_ids(bundle.ids[name], f"{directory.path}/{entry['ids']['file']}")

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pintsize.arrays import dtype_name
-from pintsize.bundle import _ids, _manifest
+from pintsize.bundle import _manifest
 from pintsize.bundle._files import Directory, sha256_of
 from pintsize.bundle._publishing import Draft, os_errors
 from pintsize.bundle._sinks import TensorFile
 from pintsize.bundle._tensors import Shapes
 from pintsize.errors import BundleError, PintsizeError
 from pintsize.formats.base import CompressedTable
-from pintsize.ids import Ids
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from pintsize.ids import Ids
 
 __all__ = ["BundleWriter", "save"]
 
@@ -108,7 +109,7 @@ class BundleWriter:
             raise BundleError(f"table {name!r}: a compressed table is expected; found {type(table).__name__}")
         try:
             table.validate()
-            names = ids if ids is None or isinstance(ids, Ids) else Ids(ids)
+            names = None if ids is None else _named(ids)
         except PintsizeError as error:
             raise BundleError(f"table {name!r}: {error}") from error
         if names is not None and len(names) != table.num_embeddings:
@@ -117,9 +118,7 @@ class BundleWriter:
         ids_file = _manifest.file_name(len(self._tables), name, ".ids.arrow")
         with os_errors(self.path):
             self._place(table, draft.path / file)
-            if names is not None:
-                _ids.write_ids(str(draft.path / ids_file), names)
-        said = None if names is None else {"file": ids_file, "kind": _ids.kind_of(names)}
+            said = None if names is None else _write_ids(draft.path / ids_file, names)
         self._tables[name] = _manifest.table_entry(table, file, None if method is None else str(method), said)
 
     def __exit__(
@@ -194,6 +193,20 @@ class BundleWriter:
             raise BundleError(f"{self.path}: it holds files that belong to no bundle, {others[:5]}; move them first")
         if not self._overwrite:
             raise BundleError(f"{self.path}: a bundle is there already, and overwrite is off")
+
+
+def _named(ids: Any) -> Ids:
+    from pintsize.ids import Ids  # Arrow takes longer to import than a bundle without ids to open
+
+    return ids if isinstance(ids, Ids) else Ids(ids)
+
+
+def _write_ids(path: Path, ids: Ids) -> dict[str, Any]:
+    """Writes the file of ids; what the manifest says of it."""
+    from pintsize.bundle import _ids
+
+    _ids.write_ids(str(path), ids)
+    return {"file": path.name, "kind": _ids.kind_of(ids)}
 
 
 def _settled(path: Path) -> dict[str, Any]:
