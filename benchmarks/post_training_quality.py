@@ -51,16 +51,16 @@ SPECTRAL = {
     ],
     20: ["paired:columns=404,rounds=6", "rabitq:bits=1", "ternary", "pq:ratio=20", "opq:ratio=20", "svd:ratio=20"],
     32: ["paired:columns=248,rounds=10", "rabitq:bits=1", "binary", "pq:ratio=32", "opq:ratio=32"],
-    64: ["paired:columns=120,rounds=16", "pq:ratio=64", "opq:ratio=64"],
+    64: ["paired:columns=116,middle=true,rounds=16", "pq:ratio=64", "opq:ratio=64"],
     128: ["paired:columns=56,middle=true,rounds=16", "pq:ratio=128", "opq:ratio=128"],
 }
-WIDE = {36: ["paired:columns=220,rounds=10"], 64: ["paired:columns=120,rounds=16"]}
+WIDE = {36: ["paired:columns=208,middle=true,rounds=12"], 64: ["paired:columns=116,middle=true,rounds=20"]}
 ALS = {
-    16: ["paired:columns=120,rounds=10", "rabitq:bits=1", "pq:ratio=16", "opq:ratio=16"],
-    32: ["paired:columns=56,middle=true,rounds=16", "pq:ratio=32", "opq:ratio=32"],
+    16: ["paired:columns=116,middle=true,weight=400,rounds=12", "rabitq:bits=1", "pq:ratio=16", "opq:ratio=16"],
+    32: ["paired:columns=56,middle=true,weight=400,rounds=16", "pq:ratio=32", "opq:ratio=32"],
 }
 _SLACK = 0.93  # a textbook method counts for a size even where its float scales make it this much larger
-ALS_SETTINGS = {"regularization": 0.01, "alpha": 10.0, "iterations": 15}
+ALS_SETTINGS = {"regularization": 1.0, "alpha": 40.0, "iterations": 15}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ __all__ = ["LEVELS", "PairedCodes", "fit_pair"]
 LEVELS = {2: (-1.0, 1.0), 3: (-1.0, 0.0, 1.0), 4: (-1.5, -0.5, 0.5, 1.5)}
 _SWEEPS = 2
 _MIDDLE_STEPS = 8
-_RELIST_EVERY = 3  # rounds: lists change slowly, and finding them costs more than a round
+_RELIST_EVERY = 2  # rounds: lists change slowly, and finding them costs more than a round
 _LIST_CAP = 4096  # most listed pairs of one right row; more only repeat each other
 
 
@@ -191,7 +191,7 @@ def fit_pair(
         middle: Fit a (k, k) matrix between the sides; without it, the identity.
         neighbours: Length of the lists; fewer where the right table has fewer rows.
         weight: Of a listed pair against any other.
-        relist: After every third round, list also what the codes rank highest: wrong ones among it are what a ranking
+        relist: After every second round, list also what the codes rank highest: wrong ones among it are what a ranking
             suffers from, and no list of the original tables holds them.
         rounds: Passes over both sides.
         num_scales: A right row's scale is one of so many in equal ratios.
