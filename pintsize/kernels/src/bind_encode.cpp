@@ -1,5 +1,3 @@
-#include <atomic>
-
 #include "bindings.hpp"
 #include "ops/encode_clipped.hpp"
 #include "ops/encode_rotated.hpp"
@@ -11,12 +9,12 @@ namespace {
 // encode(rows, count, out) over all rows, by several threads; the first row that does not fit, or -1.
 template <class F>
 int64_t encode_all(int64_t count, int64_t columns, F&& encode) {
-  std::atomic<int64_t> bad{-1};
+  First bad;
   parallel_for(count, 1 + (int64_t{1} << 17) / columns, [&](int64_t begin, int64_t end) {
     const int64_t row = encode(begin, end);
-    if (row >= 0) bad = begin + row;
+    if (row >= 0) bad.report(begin + row);
   });
-  return bad;
+  return bad.get();
 }
 
 }  // namespace

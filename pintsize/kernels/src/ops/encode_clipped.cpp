@@ -1,6 +1,5 @@
 #include "ops/encode_clipped.hpp"
 
-#include <vector>
 
 #include "ops/encode_lanes.hpp"
 
@@ -67,8 +66,8 @@ int64_t encode(const ClippedCode& code, const float* rows, int64_t count, uint8_
     if (code.bits & digit) width += plane_width(columns, digit);
   const int64_t record = width + 4 * groups;
   const float top = static_cast<float>((1 << code.bits) - 1);
-  std::vector<Floats> x(columns);
-  std::vector<Ints> codes(columns);
+  Scratch<Floats> x(columns);
+  Scratch<Ints> codes(columns);
   for (int64_t start = 0; start < count; start += kLanes) {
     const int64_t here = count - start < kLanes ? count - start : kLanes;
     if (!load_rows(rows + start * columns, here, columns, code.inverse_unit, code.limit, x.data())) return start;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 #ifdef __F16C__
 #include <immintrin.h>
@@ -16,6 +17,22 @@ namespace {
 constexpr int kLanes = 8;
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+// Scratch memory of vectors. A std::vector of them would be one symbol for all instruction sets.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t count)
+      : at_(static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{alignof(T)}))) {}
+  ~Scratch() { ::operator delete(at_, std::align_val_t{alignof(T)}); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() { return at_; }
+  T& operator[](int64_t i) { return at_[i]; }
+
+ private:
+  T* at_;
+};
 
 inline Floats splat(float v) { return Floats{} + v; }
 inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }

@@ -1,7 +1,6 @@
 #include "ops/encode_rotated.hpp"
 
 #include <cmath>
-#include <vector>
 
 #include "ops/encode_lanes.hpp"
 
@@ -109,8 +108,8 @@ int64_t encode(const SymmetricCode& code, const float* rows, int64_t count, uint
   int64_t record = 2;
   for (int digit = 8; digit >= 1; digit >>= 1)
     if (code.bits & digit) record += plane_width(columns, digit);
-  std::vector<Floats> y(columns), a(columns);
-  std::vector<Ints> codes(columns);
+  Scratch<Floats> y(columns), a(columns);
+  Scratch<Ints> codes(columns);
   const int32_t middle = 1 << (code.bits - 1);
   const Floats top = splat(static_cast<float>(middle - 1));
   for (int64_t start = 0; start < count; start += kLanes) {
