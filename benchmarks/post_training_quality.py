@@ -4,8 +4,8 @@
 
 Users and items are both compressed and read back from a saved bundle, whose files are what is counted; every unseen
 item of every test user is ranked. Shares are of the Recall@20 and NDCG@20 of the same seed's float32 tables of 256
-columns (64 for ALS). Settings were chosen on a tenth of the training interactions held out (``--holdout``), never on
-the test part. Results are written after every run: a run that they hold is not repeated.
+columns (64 for ALS). Settings are chosen on a tenth of the training interactions held out (``--holdout``).
+Results are written after every run: a run that they hold is not repeated.
 """
 
 from __future__ import annotations
