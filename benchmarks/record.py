@@ -26,9 +26,9 @@ def _processor() -> str:
 
 
 def provenance(*packages: str) -> dict[str, Any]:
-    """Command, commit, versions and processor of this run."""
+    """Command (of absolute paths the last part), commit, versions and processor of this run."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *(Path(a).name if Path(a).is_absolute() else a for a in sys.argv)]),
         "commit": _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "--untracked-files=no") else ""),
         "python": platform.python_version(),
         "processor": _processor(),

@@ -27,6 +27,7 @@ __all__ = [
     "PostTraining",
     "Progress",
     "Traits",
+    "WholeTable",
     "assemble",
     "encode_table",
     "one_of",
@@ -123,6 +124,13 @@ class PostTraining(Method):
             MethodError: The method cannot be applied to this table.
         """
         return encode_table(self.fit(table, seed=seed), table, allocate=allocate, progress=progress)
+
+
+class WholeTable(PostTraining):
+    """Compresses a table in one step: no row can be encoded without the others."""
+
+    def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
+        raise MethodError(f"{self} looks at all rows at once and has no encoder; use compress")
 
 
 class PairMethod(Method):

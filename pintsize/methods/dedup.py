@@ -12,7 +12,7 @@ from pintsize.errors import MethodError
 from pintsize.formats.codebook import CodebookTable, code_width, pack_codes
 from pintsize.methods._budget import Ratio, budget
 from pintsize.methods._near_duplicates import exact_groups, near_groups
-from pintsize.methods.base import Allocate, Encoder, Family, PostTraining, Progress, Traits, assemble, one_of
+from pintsize.methods.base import Allocate, Family, Progress, Traits, WholeTable, assemble, one_of
 from pintsize.table import EmbeddingTable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["Dedup"]
 _STEPS = 12
 
 
-class Dedup(PostTraining):
+class Dedup(WholeTable):
     """Rows cut into `blocks` pieces; pieces that are the same, or nearly so, point at one that is stored.
 
     With ``tolerance=0`` equal pieces are shared and every row is served exactly. Otherwise a piece may stand in for
@@ -55,9 +55,6 @@ class Dedup(PostTraining):
     def _one_size(self) -> Self:
         one_of(tolerance=self.tolerance, ratio=self.ratio)
         return self
-
-    def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
-        raise MethodError(f"{self} compares the rows of the whole table; use compress")
 
     def compress(
         self,

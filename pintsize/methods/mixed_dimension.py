@@ -21,7 +21,7 @@ from pintsize.methods._spectrum import (
     factored,
     leading_directions,
 )  # fmt: skip
-from pintsize.methods.base import Allocate, Encoder, Family, PostTraining, Progress, Traits, one_of
+from pintsize.methods.base import Allocate, Family, Progress, Traits, WholeTable, one_of
 from pintsize.table import EmbeddingTable
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = ["MixedDimension", "popularity_blocks", "widths"]
 Doubles = NDArray[np.float64]
 
 
-class MixedDimension(PostTraining):
+class MixedDimension(WholeTable):
     """Rows in blocks of equal popularity; block i has rows of width ``base * (p_i / p_max)**alpha``.
 
     p_i is the mean popularity of a row of the block. Widths are rounded to the nearest power of two (by ratio) and kept
@@ -65,9 +65,6 @@ class MixedDimension(PostTraining):
     def _one_size(self) -> Self:
         one_of(base=self.base, ratio=self.ratio)
         return self
-
-    def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
-        raise MethodError(f"{self} sorts the rows of the whole table; use compress")
 
     def compress(
         self,

@@ -18,7 +18,7 @@ from pintsize.formats.partitioned import RANK_BLOCK, PartitionedTable
 from pintsize.methods._bit_allocation import allocate_bits
 from pintsize.methods._scalar_codes import REACH, unit_for
 from pintsize.methods._step_search import Rotation, StepEncoder, searched_steps
-from pintsize.methods.base import Allocate, Encoder, Family, PostTraining, Progress, Traits, one_of
+from pintsize.methods.base import Allocate, Family, Progress, Traits, WholeTable, one_of
 from pintsize.table import EmbeddingTable
 
 __all__ = ["MixedPrecision"]
@@ -69,7 +69,7 @@ class _Coding:
         return int(np.dot(held, self.row_bytes())) + shared + (rows + ranks if parts > 1 else 0)
 
 
-class MixedPrecision(PostTraining):
+class MixedPrecision(WholeTable):
     """Groups of rows in 0 to 8 bits: popular rows, and rows that lose more by it, in more.
 
     Rows are sorted by use (by energy where the table has no counts) and cut into groups of equal size. The error of
@@ -100,9 +100,6 @@ class MixedPrecision(PostTraining):
         if self.bits is not None and not all(0 <= bits < _WIDTHS for bits in self.bits):
             raise MethodError(f"bits are 0 to 8; found {list(self.bits)}")
         return self
-
-    def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
-        raise MethodError(f"{self} is fitted and encoded in one step; use compress")
 
     def compress(
         self,

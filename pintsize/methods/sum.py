@@ -11,13 +11,13 @@ from pydantic import Field, InstanceOf
 from pintsize.arrays import to_numpy
 from pintsize.errors import MethodError
 from pintsize.formats.base import CompressedTable
-from pintsize.methods.base import Allocate, Encoder, Family, PostTraining, Progress, Traits
+from pintsize.methods.base import Allocate, Family, PostTraining, Progress, Traits, WholeTable
 from pintsize.table import EmbeddingTable
 
 __all__ = ["Sum"]
 
 
-class Sum(PostTraining):
+class Sum(WholeTable):
     """The float parts of what each method made are compressed by the next.
 
     Float parts are the `DenseTable`s inside a format: the factors of a decomposition, the kept values of a sparse
@@ -31,9 +31,6 @@ class Sum(PostTraining):
     traits: ClassVar[Traits] = Traits(by_rows=False)
 
     parts: Annotated[tuple[InstanceOf[PostTraining], ...], Field(min_length=2)]
-
-    def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
-        raise MethodError(f"{self} is fitted and encoded in one step; use compress")
 
     def compress(
         self,
