@@ -153,7 +153,7 @@ class Runs:
             "ratio": 4 * source.against_columns * self.rows / max(got["nbytes"] for got, _ in pairs),
             "recall": float(np.mean([got["recall"] for got, _ in pairs])),
             "recall_share": float(recall.mean()),
-            "recall_spread": float(recall.std(ddof=1)) if len(pairs) > 1 else 0.0,
+            "spread": f"± {recall.std(ddof=1):.2%}, {len(pairs)} seeds" if len(pairs) > 1 else "one seed",
             "ndcg_share": float(ndcg.mean()),
             "seconds": float(np.mean([got["seconds"] for got, _ in pairs])),
         }
@@ -189,9 +189,9 @@ def table(source: Source, runs: Runs) -> Iterator[str]:
         others = [row for row in here if row not in ours and row["ratio"] >= _SLACK * nominal]
         for row in [*ours, *sorted(others, key=lambda row: -row["recall_share"])[:1]]:
             yield (
-                f"  {nominal:4d}x  Recall {row['recall_share']:7.2%} ± {row['recall_spread']:.2%}  NDCG "
+                f"  {nominal:4d}x  Recall {row['recall_share']:7.2%} ({row['spread']})  NDCG "
                 f"{row['ndcg_share']:7.2%}  {row['ratio']:6.2f} times smaller  {row['seconds']:4.0f} s  "
-                f"{row['seeds']} seeds  {row['method']}"
+                f"{row['method']}"
             )
 
 

@@ -26,13 +26,13 @@ MARKED = re.compile(r"(<!-- begin:(?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end:
 def markdown(table: dict[str, Any], root: Path) -> str:
     """The table as Markdown; where its results are missing, the command that makes them."""
     results = root / table["results"]
-    if not results.exists():
-        return f"*Not measured yet: `{table['command']}` writes `{table['results']}`.*\n"
-    rows: Any = json.loads(results.read_text(encoding="utf-8"))
+    rows: Any = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     for key in table.get("rows", "results").split("."):
-        rows = rows[key]
+        rows = rows.get(key, {})
     wanted = table.get("where", {})
     rows = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    if not rows:
+        return f"*Not measured yet: `{table['command']}` writes `{table['results']}`.*\n"
     if "best" in table:
         rows = best(rows, **table["best"])
     columns: dict[str, str] = table["columns"]
