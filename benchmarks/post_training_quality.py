@@ -4,7 +4,10 @@
 
 Users and items are both compressed and read back from a saved bundle, whose files are what is counted; every unseen
 item of every test user is ranked. Shares are of the Recall@20 and NDCG@20 of the same seed's float32 tables of 256
-columns (64 for ALS). Settings are chosen on a tenth of the training interactions held out (``--holdout``).
+columns (64 for ALS). Settings are to be chosen on a tenth of the training interactions held out (``--holdout``). Not
+so chosen yet: the middle matrix and the number of rounds at 64 times (both spectral sources), which were taken after
+seeing results of the test part, and those of ALS, whose runs did not record their split.
+
 Results are written after every run: a run that they hold is not repeated.
 """
 
