@@ -1,4 +1,4 @@
-"""The one place where rows, offsets, queries and outputs are checked, before any kernel sees them."""
+"""The one place where rows, offsets and queries are checked, before any kernel sees them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pintsize.arrays import Array, dtype_name, is_torch, to_numpy
+from pintsize.arrays import Array, is_torch, to_numpy
 from pintsize.errors import TableError
 from pintsize.kernels import first_outside, rising_from_zero
 
-__all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights", "output_for"]
+__all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights"]
 
 _INT64 = np.dtype(np.int64)
-_FLOAT32 = np.dtype(np.float32)
 
 
 def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int, ...]]:
@@ -102,26 +101,3 @@ def checked_queries(queries: Array, embedding_dim: int, device: Any) -> Array:
 
         return torch.as_tensor(array, device=device).float()
     return np.ascontiguousarray(to_numpy(array), np.float32)
-
-
-def output_for(out: Array | None, shape: tuple[int, ...], asked: Any, device: Any) -> Array:
-    """Where a result of this shape is written: a new block, or the caller's `out` after a check."""
-    if out is None:
-        if device is not None:
-            import torch
-
-            return torch.empty(shape, device=device)
-        return np.empty(shape, np.float32)
-    ready = device is None and type(out) is np.ndarray and out.dtype == _FLOAT32 and out.flags.carray
-    if ready and out.shape == shape and not is_torch(asked):
-        return out
-    wants_torch = device is not None or is_torch(asked)
-    if is_torch(out) != wants_torch or tuple(out.shape) != shape:
-        kind = "a torch tensor" if wants_torch else "a NumPy array"
-        raise TableError(f"out is {kind} of shape {shape}; found {type(out).__name__} of shape {tuple(out.shape)}")
-    if dtype_name(out) != "float32":
-        raise TableError(f"out holds float32; found {out.dtype}")
-    contiguous = out.is_contiguous() if is_torch(out) else out.flags.c_contiguous and out.flags.writeable
-    if not contiguous or (device is not None and out.device != device):
-        raise TableError("out must be contiguous, writable and on the device of the table")
-    return out if device is not None else to_numpy(out)

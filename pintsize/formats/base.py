@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pintsize.arrays import Array, is_torch, like, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._bags import bags_of_decoded
-from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights, output_for
+from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights
+from pintsize.formats._outputs import output_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
