@@ -27,7 +27,7 @@ MODULES = [name for name in FOUND if not name.endswith(("__main__", "_native"))]
 
 LIMIT = 300
 # A ratchet: what is longer today may shrink, not grow.
-LONGER = {"formats/base.py": 420}
+LONGER: dict[str, int] = {}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 NOT_METHODS = {"base", "spec", "sum"}
 
