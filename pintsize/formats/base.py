@@ -6,16 +6,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pintsize.arrays import Array, is_torch, like, namespace, to_numpy
+from pintsize.arrays import Array, is_torch, like, to_numpy
 from pintsize.errors import TableError
-from pintsize.formats._bags import bags_of_decoded
+from pintsize.formats._bags import bags_by_plain_sums, bags_of_decoded
+from pintsize.formats._device import fill_on_device, pool_on_device, scores_on_device
 from pintsize.formats._fields import PER_ROW, SHARED, StoredFields
+from pintsize.formats._graphs import remember, wants_operator
 from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights, output_for
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["PER_ROW", "SHARED", "CompressedTable"]
 
@@ -28,6 +33,12 @@ class CompressedTable(StoredFields, ABC):
 
     Arrays are NumPy arrays (also memory-mapped) or, after `to`, torch tensors on a device.
     """
+
+    def __new__(cls, *fields: Any, **more: Any) -> Self:
+        # Here, and not after __init__: copies and unpickled tables are made without it.
+        table = super().__new__(cls)
+        remember(table)
+        return table
 
     def __post_init__(self) -> None:
         self.check()
@@ -56,6 +67,10 @@ class CompressedTable(StoredFields, ABC):
             IndexError: A row out of range; the first is named.
             TableError: Rows that are not integers, or an `out` that does not fit.
         """
+        if type(rows) is not np.ndarray and wants_operator(rows):
+            from pintsize.formats import _torch_operators
+
+            return _torch_operators.lookup(self, rows, out)
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         result = output_for(out, (*shape, self.embedding_dim), rows, self._device)
         self._fill(flat, result if len(shape) == 1 else result.reshape(-1, self.embedding_dim))
@@ -77,7 +92,8 @@ class CompressedTable(StoredFields, ABC):
             offsets: (num_bags,) integers: where each bag begins in `rows`; starts at 0, never falls. A bag ends where
                 the next begins, the last at the end of `rows`.
             mode: ``"sum"`` or ``"mean"``. An empty bag is zeros.
-            weights: (num_rows,) factors of the rows, with ``mode="sum"`` only.
+            weights: (num_rows,) factors of the rows, with ``mode="sum"`` only. The result is differentiable in them
+                where they are a tensor that requires a gradient.
             out: Where to write, as in `lookup`.
 
         Returns:
@@ -87,11 +103,15 @@ class CompressedTable(StoredFields, ABC):
             IndexError: A row out of range.
             TableError: Offsets, weights or mode that do not fit.
         """
+        if type(rows) is not np.ndarray and (wants_operator(rows) or wants_operator(weights, gradient=True)):
+            from pintsize.formats import _torch_operators
+
+            return _torch_operators.bag(self, rows, offsets, mode, weights, out)
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         starts = checked_offsets(offsets, shape)
         if mode not in ("sum", "mean"):
             raise TableError(f"mode is 'sum' or 'mean'; found {mode!r}")
-        factors = checked_weights(weights, shape, mode)
+        factors = checked_weights(weights, shape, mode, self._device)
         result = output_for(out, (len(starts), self.embedding_dim), rows, self._device)
         self._pool(flat, starts, mode == "mean", factors, result)
         return out if out is not None else self._handed_back(result, rows)
@@ -104,8 +124,13 @@ class CompressedTable(StoredFields, ABC):
             rows: A slice of rows with step 1; all of them by default.
 
         Returns:
-            (num_queries, num_rows) float32, of the kind of `queries`.
+            (num_queries, num_rows) float32, of the kind of `queries`; differentiable in them where they are tensors
+            that require a gradient.
         """
+        if type(queries) is not np.ndarray and wants_operator(queries, gradient=True):
+            from pintsize.formats import _torch_operators
+
+            return _torch_operators.scores(self, queries, rows)
         q = checked_queries(queries, self.embedding_dim, self._device)
         start, stop, step = (rows or slice(None)).indices(self.num_embeddings)
         if step != 1:
@@ -165,11 +190,20 @@ class CompressedTable(StoredFields, ABC):
         """Writes the bags by a kernel, or answers False where there is none; by default decodes rows and sums those."""
         return bags_of_decoded(self._fill, rows, starts, mean, weights, out)
 
+    def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
+        """Writes rows on a GPU by `kernels`, which is `pintsize.kernels.triton`, or answers False where it has none."""
+        return False
+
+    def _bag_triton(
+        self, kernels: Any, rows: Array, bounds: NDArray[np.int64], mean: bool, weights: Array | None, out: Array
+    ) -> bool:
+        """Writes the bags ``rows[bounds[b]:bounds[b + 1]]`` likewise; else rows are decoded and torch sums them."""
+        return False
+
     def _scores(self, queries: Array, start: int, stop: int) -> Array:
         """(len(queries), stop - start) inner products; the default goes through the rows block by block."""
         if self._device is not None:
-            xp = namespace(queries)
-            return queries @ self._gather(xp.arange(start, stop, device=queries.device)).T
+            return scores_on_device(self, queries, start, stop)
         out = np.empty((len(queries), stop - start), np.float32)
         block = np.empty((min(_TWIN_ROWS, stop - start), self.embedding_dim), np.float32)
         for begin in range(start, stop, _TWIN_ROWS):
@@ -202,31 +236,20 @@ class CompressedTable(StoredFields, ABC):
 
     def _fill(self, rows: Array, out: Array) -> None:
         """Writes the rows, already checked, into `out`: by a kernel, or by the twin in bounded blocks."""
-        if self._device is None and self._gather_native(rows, out):
+        if self._device is not None:
+            fill_on_device(self, rows, out)
+            return
+        if self._gather_native(rows, out):
             return
         for begin in range(0, out.shape[0], _TWIN_ROWS):
             out[begin : begin + _TWIN_ROWS] = self._gather(rows[begin : begin + _TWIN_ROWS])
 
     def _pool(self, rows: Array, starts: NDArray[np.int64], mean: bool, weights: Any, out: Array) -> None:
         """Writes the bags, already checked, into `out`: by a kernel, or by the twin."""
-        if self._device is not None or not self._bag_native(rows, starts, mean, weights, out):
-            self._bag(rows, starts, mean, weights, out)
-
-    def _bag(self, rows: Array, starts: Array, mean: bool, weights: Any, out: Array) -> None:
-        ends = np.append(starts[1:], rows.shape[0])
-        total = np.zeros((len(starts), self.embedding_dim), np.float32)
-        filled = ends > starts
-        bag_of = np.repeat(np.arange(len(starts)), ends - starts)
-        for begin in range(0, rows.shape[0], _TWIN_ROWS):
-            values = to_numpy(self._gather(rows[begin : begin + _TWIN_ROWS]))
-            if weights is not None:
-                values = values * weights[begin : begin + _TWIN_ROWS, None]
-            bags = bag_of[begin : begin + _TWIN_ROWS]
-            first = np.flatnonzero(np.append(True, bags[1:] != bags[:-1]))
-            total[bags[first]] += np.add.reduceat(values, first, axis=0)
-        if mean:
-            total[filled] /= (ends - starts)[filled, None].astype(np.float32)
-        out[...] = like(total, out)
+        if self._device is not None:
+            pool_on_device(self, rows, np.append(starts, rows.shape[0]), mean, weights, out)
+        elif not self._bag_native(rows, starts, mean, weights, out):
+            bags_by_plain_sums(self._gather, rows, starts, mean, weights, out)
 
     def _handed_back(self, result: Array, asked: Any) -> Array:
         if is_torch(result):
