@@ -248,7 +248,9 @@ class ScalarTable(CompressedTable):
                 for j in range(grid_digits(self.levels))
             )
             return (values + self.bias) * (xp.take(self.grid, place, axis=0) * self.unit)[:, None]
-        meta = xp.astype(xp.asarray(records[:, self.code_bytes :], copy=True).view(xp.float16), xp.float32) * self.unit
+        # Flat, since a copy of one row of a tensor keeps the stride of the record, which may be odd.
+        meta = xp.asarray(xp.reshape(records[:, self.code_bytes :], (-1,)), copy=True).view(xp.float16)
+        meta = xp.reshape(xp.astype(meta, xp.float32), (records.shape[0], self.groups * (1 + self.offset))) * self.unit
         scales = self._spread(meta[:, : self.groups])
         if not self.offset:
             return (values + self.bias) * scales
