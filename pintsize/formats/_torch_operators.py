@@ -27,6 +27,7 @@ from pintsize.formats.base import CompressedTable
 __all__ = ["bag", "bag_op", "described_table", "description", "lookup", "lookup_op", "scores", "scores_op"]
 
 _BLOCK_ROWS = 1 << 14
+_SLICE = "SymInt? start, SymInt? stop, SymInt? step"
 
 
 def description(table: CompressedTable) -> str:
@@ -72,7 +73,11 @@ def _empty(shape: tuple[Any, ...], table: CompressedTable, asked: Tensor) -> Ten
     return asked.new_empty(shape, dtype=torch.float32, device=table._device if elsewhere else asked.device)
 
 
-@torch.library.custom_op("pintsize::lookup", mutates_args=())
+@torch.library.custom_op(
+    "pintsize::lookup",
+    mutates_args=(),
+    schema="(Tensor rows, Tensor[] arrays, str table) -> Tensor",
+)
 def lookup_op(rows: Tensor, arrays: list[Tensor], table: str) -> Tensor:
     """`CompressedTable.lookup`. No gradient: rows are integers, and a compressed table is not trained."""
     return _table(arrays, table).lookup(rows)  # type: ignore[no-any-return]
@@ -84,7 +89,11 @@ def _(rows: Tensor, arrays: list[Tensor], table: str) -> Tensor:
     return _empty((*rows.shape, found.embedding_dim), found, rows)
 
 
-@torch.library.custom_op("pintsize::bag", mutates_args=())
+@torch.library.custom_op(
+    "pintsize::bag",
+    mutates_args=(),
+    schema="(Tensor rows, Tensor offsets, Tensor? weights, str mode, Tensor[] arrays, str table) -> Tensor",
+)
 def bag_op(
     rows: Tensor, offsets: Tensor, weights: Tensor | None, mode: str, arrays: list[Tensor], table: str
 ) -> Tensor:
@@ -99,7 +108,11 @@ def _(rows: Tensor, offsets: Tensor, weights: Tensor | None, mode: str, arrays: 
     return _empty((offsets.shape[0], found.embedding_dim), found, rows)
 
 
-@torch.library.custom_op("pintsize::scores", mutates_args=())
+@torch.library.custom_op(
+    "pintsize::scores",
+    mutates_args=(),
+    schema=f"(Tensor queries, {_SLICE}, Tensor[] arrays, str table) -> Tensor",
+)
 def scores_op(
     queries: Tensor, start: int | None, stop: int | None, step: int | None, arrays: list[Tensor], table: str
 ) -> Tensor:
@@ -116,7 +129,11 @@ def _(
     return _empty((queries.shape[0], len(rows)), found, queries)
 
 
-@torch.library.custom_op("pintsize::scores_gradient", mutates_args=())
+@torch.library.custom_op(
+    "pintsize::scores_gradient",
+    mutates_args=(),
+    schema=f"(Tensor gradient, {_SLICE}, Tensor[] arrays, str table) -> Tensor",
+)
 def _scores_gradient(
     gradient: Tensor, start: int | None, stop: int | None, step: int | None, arrays: list[Tensor], table: str
 ) -> Tensor:
