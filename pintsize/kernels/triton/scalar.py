@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from pintsize.kernels.triton.tiles import hadamard, half_at, running_on, tile
 
-__all__ = ["SCALES", "ScalarLayout", "bag_scalar", "gather_scalar"]
-
-SCALES = ("float16", "grid", "none")
+__all__ = ["ScalarLayout", "bag_scalar", "gather_scalar"]
 
 
 class ScalarLayout(NamedTuple):

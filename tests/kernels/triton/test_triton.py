@@ -24,7 +24,7 @@ from pintsize.kernels import triton as rows_kernels
 from pintsize.kernels.triton import codebook, partition, scalar
 from tests.contracts.format_cases import CASES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODES = [
     pytest.param({"TRITON_INTERPRET": "1"}, id="interpreted"),
     pytest.param(
@@ -43,7 +43,7 @@ POINTERS = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_and_bags_are_those_of_the_twin(mode: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", "tests/kernels/triton_rows.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", "tests/kernels/triton/against_twin.py"]
     run = subprocess.run(command, cwd=ROOT, env={**os.environ, **mode}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "SKIPPED" not in run.stdout
