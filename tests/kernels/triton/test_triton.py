@@ -43,7 +43,8 @@ POINTERS = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_and_bags_are_those_of_the_twin(mode: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", "tests/kernels/triton/against_twin.py"]
+    tests = "tests/kernels/triton/against_twin.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", tests]
     run = subprocess.run(command, cwd=ROOT, env={**os.environ, **mode}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "SKIPPED" not in run.stdout
