@@ -143,7 +143,7 @@ def formats() -> Pages:
     text = [
         "# Formats",
         "A format decides how a row is stored. All of them offer what `CompressedTable` offers; formats nest.",
-        "::: pintsize.formats.base.CompressedTable",
+        "::: pintsize.formats.base.CompressedTable\n    options:\n      inherited_members: true",
     ]
     for tag in sorted(FORMATS):
         kind = format_class(tag)

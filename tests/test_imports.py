@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = {"faiss", "openTSNE", "plotly", "polars", "pyarrow", "pydantic", "rich", "scipy", "sklearn", "torch", "typer"}
-TRAINING = HEAVY - {"pyarrow"}
+TRAINING = {"triton", *HEAVY} - {"pyarrow"}
 
 
 def brought_in(code: str) -> set[str]:

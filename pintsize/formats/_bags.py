@@ -1,4 +1,4 @@
-"""Bags of tables that have a kernel, or none, for rows: rows are decoded in blocks, and a kernel sums them."""
+"""Bags of rows that are decoded in blocks: a kernel sums them, or plain code, the twin of all kernels for bags."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from pintsize.kernels import address, native
 
-__all__ = ["bags_of_decoded"]
+__all__ = ["bags_by_plain_sums", "bags_of_decoded"]
 
 _BLOCK_VALUES = 1 << 21
+_TWIN_ROWS = 1 << 14
 
 
 def bags_of_decoded(
@@ -44,3 +45,28 @@ def bags_of_decoded(
         kernels.dense_bag(layout, 0, end - begin, address(own), last - first, mean, factors, address(out[first:last]))
         first = last
     return True
+
+
+def bags_by_plain_sums(
+    gather: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    mean: bool,
+    weights: NDArray[np.float32] | None,
+    out: NDArray[np.float32],
+) -> None:
+    """Writes the bags of rows that `gather` decodes, block by block."""
+    ends = np.append(starts[1:], rows.shape[0])
+    total = np.zeros((len(starts), out.shape[1]), np.float32)
+    filled = ends > starts
+    bag_of = np.repeat(np.arange(len(starts)), ends - starts)
+    for begin in range(0, rows.shape[0], _TWIN_ROWS):
+        values = gather(rows[begin : begin + _TWIN_ROWS])
+        if weights is not None:
+            values = values * weights[begin : begin + _TWIN_ROWS, None]
+        bags = bag_of[begin : begin + _TWIN_ROWS]
+        first = np.flatnonzero(np.append(True, bags[1:] != bags[:-1]))
+        total[bags[first]] += np.add.reduceat(values, first, axis=0)
+    if mean:
+        total[filled] /= (ends - starts)[filled, None].astype(np.float32)
+    out[...] = total

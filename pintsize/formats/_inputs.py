@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pintsize.arrays import Array, is_torch, to_numpy
+from pintsize.arrays import Array, dtype_name, is_torch, to_numpy
 from pintsize.errors import TableError
 from pintsize.kernels import first_outside, rising_from_zero
 
 __all__ = ["checked_offsets", "checked_queries", "checked_rows", "checked_weights"]
 
 _INT64 = np.dtype(np.int64)
+_INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 
 
 def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int, ...]]:
@@ -28,6 +29,8 @@ def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int
         if bad >= 0:
             raise _out_of_range(int(rows.flat[bad]), limit)
         return rows if rows.ndim == 1 else rows.reshape(-1), rows.shape
+    if device is not None and is_torch(rows) and rows.device == device and dtype_name(rows) in _INTEGERS:
+        return _checked_in_place(rows, limit), tuple(rows.shape)
     array = to_numpy(rows) if is_torch(rows) else np.asarray(rows)
     shape = tuple(array.shape)
     if array.dtype != np.int64:
@@ -45,6 +48,15 @@ def checked_rows(rows: Array, limit: int, device: Any) -> tuple[Array, tuple[int
 
         return torch.as_tensor(flat, device=device), shape
     return flat, shape
+
+
+def _checked_in_place(rows: Array, limit: int) -> Array:
+    """Flat rows of a device, looked over there: one answer comes back, and a row only where it is at fault."""
+    flat = rows.long().reshape(-1)
+    outside = (flat < 0) | (flat >= limit)
+    if bool(outside.any()):
+        raise _out_of_range(int(flat[outside][0]), limit)
+    return flat
 
 
 def _out_of_range(row: int, limit: int) -> IndexError:
@@ -79,16 +91,26 @@ def checked_offsets(offsets: Array, shape: tuple[int, ...]) -> NDArray[np.int64]
     return starts
 
 
-def checked_weights(weights: Array | None, shape: tuple[int, ...], mode: str) -> NDArray[np.float32] | None:
-    """One finite or infinite factor a row, as float32; they go with sums only."""
+def checked_weights(weights: Array | None, shape: tuple[int, ...], mode: str, device: Any) -> Array | None:
+    """One finite or infinite factor a row, as float32, on `device` if there is one; they go with sums only."""
     if weights is None:
         return None
     if mode != "sum":
         raise TableError("weights go with mode='sum' only")
-    factors = np.ascontiguousarray(to_numpy(weights), np.float32)
-    if factors.shape != shape:
-        raise TableError(f"weights have shape {factors.shape}; one a row is needed: {shape}")
+    if device is not None:
+        import torch
+
+        factors: Array = torch.as_tensor(weights, device=device).detach().float().contiguous()
+    else:
+        factors = _floats(weights)
+    if tuple(factors.shape) != shape:
+        raise TableError(f"weights have shape {tuple(factors.shape)}; one a row is needed: {shape}")
     return factors
+
+
+def _floats(values: Array) -> NDArray[np.float32]:
+    """As contiguous float32; torch's bfloat16 has no NumPy array of its own."""
+    return np.ascontiguousarray(to_numpy(values.float() if is_torch(values) else values), np.float32)
 
 
 def checked_queries(queries: Array, embedding_dim: int, device: Any) -> Array:
@@ -100,4 +122,4 @@ def checked_queries(queries: Array, embedding_dim: int, device: Any) -> Array:
         import torch
 
         return torch.as_tensor(array, device=device).float()
-    return np.ascontiguousarray(to_numpy(array), np.float32)
+    return _floats(array)

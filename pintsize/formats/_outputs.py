@@ -25,7 +25,7 @@ _HUGE_PAGE = 2 << 20
 _SMALLEST = 1 << 20
 _IDLE_BYTES = int(os.environ.get("PINTSIZE_IDLE_OUTPUT_BYTES", 128 << 20))
 
-# Only single calls of list, which are atomic: a lock could be asked for again by a block that is freed while it is held.
+# Only single calls of list, which are atomic: whoever holds a lock may free a block, which would ask for it again.
 _idle: list[mmap.mmap] = []
 
 

@@ -1,20 +1,22 @@
-"""What every stored table can do: look up, pool, score, count its bytes, take itself apart and come back."""
+"""What every stored table can do: look up, pool and score."""
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pintsize.arrays import Array, is_torch, like, namespace, to_numpy
+from pintsize.arrays import Array, is_torch, like, to_numpy
 from pintsize.errors import TableError
-from pintsize.formats._bags import bags_of_decoded
+from pintsize.formats._bags import bags_by_plain_sums, bags_of_decoded
+from pintsize.formats._device import fill_on_device, pool_on_device, scores_on_device
+from pintsize.formats._fields import PER_ROW, SHARED, StoredFields
+from pintsize.formats._graphs import remember, wants_operator
 from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights
 from pintsize.formats._outputs import output_for
 
@@ -26,28 +28,21 @@ __all__ = ["PER_ROW", "SHARED", "CompressedTable"]
 _TWIN_ROWS = 1 << 14
 
 
-PER_ROW = {"rows": True}
-"""Metadata of a field whose first axis is the rows: an array, or a nested table."""
-
-SHARED = {"rows": False}
-"""Metadata of an array or nested table that all rows share (codebooks, rotation, basis)."""
-
-
 @dataclass(frozen=True, eq=False)
-class CompressedTable(ABC):
+class CompressedTable(StoredFields, ABC):
     """Rows as they are stored. Immutable; a field is an array, a nested table (or a tuple of them), or a plain value.
 
     Arrays are NumPy arrays (also memory-mapped) or, after `to`, torch tensors on a device.
     """
 
-    tag: ClassVar[str]
+    def __new__(cls, *fields: Any, **more: Any) -> Self:
+        # Here, and not after __init__: copies and unpickled tables are made without it.
+        table = super().__new__(cls)
+        remember(table)
+        return table
 
     def __post_init__(self) -> None:
         self.check()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The declared fields alone: what is cached beside them holds addresses, which a copy must not take over."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @property
     @abstractmethod
@@ -73,6 +68,10 @@ class CompressedTable(ABC):
             IndexError: A row out of range; the first is named.
             TableError: Rows that are not integers, or an `out` that does not fit.
         """
+        if type(rows) is not np.ndarray and wants_operator(rows):
+            from pintsize.formats import _torch_operators
+
+            return _torch_operators.lookup(self, rows, out)
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         result = output_for(out, (*shape, self.embedding_dim), rows, self._device)
         self._fill(flat, result if len(shape) == 1 else result.reshape(-1, self.embedding_dim))
@@ -94,7 +93,8 @@ class CompressedTable(ABC):
             offsets: (num_bags,) integers: where each bag begins in `rows`; starts at 0, never falls. A bag ends where
                 the next begins, the last at the end of `rows`.
             mode: ``"sum"`` or ``"mean"``. An empty bag is zeros.
-            weights: (num_rows,) factors of the rows, with ``mode="sum"`` only.
+            weights: (num_rows,) factors of the rows, with ``mode="sum"`` only. The result is differentiable in them
+                where they are a tensor that requires a gradient.
             out: Where to write, as in `lookup`.
 
         Returns:
@@ -104,11 +104,15 @@ class CompressedTable(ABC):
             IndexError: A row out of range.
             TableError: Offsets, weights or mode that do not fit.
         """
+        if type(rows) is not np.ndarray and (wants_operator(rows) or wants_operator(weights, gradient=True)):
+            from pintsize.formats import _torch_operators
+
+            return _torch_operators.bag(self, rows, offsets, mode, weights, out)
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         starts = checked_offsets(offsets, shape)
         if mode not in ("sum", "mean"):
             raise TableError(f"mode is 'sum' or 'mean'; found {mode!r}")
-        factors = checked_weights(weights, shape, mode)
+        factors = checked_weights(weights, shape, mode, self._device)
         result = output_for(out, (len(starts), self.embedding_dim), rows, self._device)
         self._pool(flat, starts, mode == "mean", factors, result)
         return out if out is not None else self._handed_back(result, rows)
@@ -121,8 +125,13 @@ class CompressedTable(ABC):
             rows: A slice of rows with step 1; all of them by default.
 
         Returns:
-            (num_queries, num_rows) float32, of the kind of `queries`.
+            (num_queries, num_rows) float32, of the kind of `queries`; differentiable in them where they are tensors
+            that require a gradient.
         """
+        if type(queries) is not np.ndarray and wants_operator(queries, gradient=True):
+            from pintsize.formats import _torch_operators
+
+            return _torch_operators.scores(self, queries, rows)
         q = checked_queries(queries, self.embedding_dim, self._device)
         start, stop, step = (rows or slice(None)).indices(self.num_embeddings)
         if step != 1:
@@ -182,11 +191,20 @@ class CompressedTable(ABC):
         """Writes the bags by a kernel, or answers False where there is none; by default decodes rows and sums those."""
         return bags_of_decoded(self._fill, rows, starts, mean, weights, out)
 
+    def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
+        """Writes rows on a GPU by `kernels`, which is `pintsize.kernels.triton`, or answers False where it has none."""
+        return False
+
+    def _bag_triton(
+        self, kernels: Any, rows: Array, bounds: NDArray[np.int64], mean: bool, weights: Array | None, out: Array
+    ) -> bool:
+        """Writes the bags ``rows[bounds[b]:bounds[b + 1]]`` likewise; else rows are decoded and torch sums them."""
+        return False
+
     def _scores(self, queries: Array, start: int, stop: int) -> Array:
         """(len(queries), stop - start) inner products; the default goes through the rows block by block."""
         if self._device is not None:
-            xp = namespace(queries)
-            return queries @ self._gather(xp.arange(start, stop, device=queries.device)).T
+            return scores_on_device(self, queries, start, stop)
         out = np.empty((len(queries), stop - start), np.float32)
         block = np.empty((min(_TWIN_ROWS, stop - start), self.embedding_dim), np.float32)
         for begin in range(start, stop, _TWIN_ROWS):
@@ -210,147 +228,6 @@ class CompressedTable(ABC):
         for _, part in self.nested():
             part.validate()
 
-    # -- derived from the declared fields --------------------------------------------------------------------------
-
-    def _values(self) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-        for f in dataclasses.fields(self):
-            yield f, getattr(self, f.name)
-
-    def nested(self) -> Iterator[tuple[str, CompressedTable]]:
-        """The tables inside this one, by name: ``basis``, ``parts.0``."""
-        for f, value in self._values():
-            if isinstance(value, CompressedTable):
-                yield f.name, value
-            elif isinstance(value, tuple):
-                for index, part in enumerate(value):
-                    yield f"{f.name}.{index}", part
-
-    def arrays(self) -> dict[str, Array]:
-        """This table's own arrays by field name, without those of nested tables."""
-        return {f.name: v for f, v in self._values() if _is_array(v)}
-
-    def tensors(self) -> dict[str, Array]:
-        """Every array of the table and of the tables inside it, under dotted names."""
-        found = self.arrays()
-        for name, part in self.nested():
-            found.update({f"{name}.{inner}": array for inner, array in part.tensors().items()})
-        return found
-
-    @property
-    def streams(self) -> bool:
-        """Whether a part of the rows is a part of every array in `row_tensors`, the rest being shared by all rows."""
-        return all(v.streams for f, v in self._values() if f.metadata.get("rows") and isinstance(v, CompressedTable))
-
-    def row_tensors(self) -> set[str]:
-        """The names in `tensors` whose first axis is the rows of this table."""
-        names = set()
-        for f, value in self._values():
-            if f.metadata.get("rows"):
-                if isinstance(value, CompressedTable):
-                    names |= {f"{f.name}.{inner}" for inner in value.row_tensors()}
-                elif _is_array(value):
-                    names.add(f.name)
-        return names
-
-    def header(self) -> dict[str, Any]:
-        """The plain values, JSON-able: with `tensors`, all that `from_tensors` needs."""
-        header: dict[str, Any] = {"format": self.tag}
-        for f, value in self._values():
-            if isinstance(value, CompressedTable):
-                header[f.name] = value.header()
-            elif isinstance(value, tuple):
-                header[f.name] = [part.header() for part in value]
-            elif not _is_array(value):
-                header[f.name] = value
-        return header
-
-    @classmethod
-    def from_tensors(cls, header: Mapping[str, Any], tensors: Mapping[str, Array]) -> CompressedTable:
-        """The table that `header` and `tensors` describe; the format is the header's.
-
-        Raises:
-            TableError: An unknown format, a missing or superfluous value or array, or parts that do not agree.
-        """
-        from pintsize.formats import format_class
-
-        if not isinstance(header, Mapping) or not isinstance(header.get("format"), str):
-            raise TableError("the header names no format")
-        kind = format_class(header["format"])
-        fields: dict[str, Any] = {key: value for key, value in header.items() if key != "format"}
-        own = {f.name for f in dataclasses.fields(kind)}
-        groups: dict[str, dict[str, Array]] = {}
-        for name, array in tensors.items():
-            head, _, rest = name.partition(".")
-            if not rest:
-                if fields.get(head) is not None:
-                    raise TableError(f"{kind.tag}: {head!r} is both an array and a value")
-                fields[head] = array
-            else:
-                groups.setdefault(head, {})[rest] = array
-        for head, inner in groups.items():
-            fields[head] = _nested_from(fields.get(head), inner, f"{kind.tag}: {head}")
-        unknown, missing = sorted(set(fields) - own), sorted(own - set(fields))
-        if unknown or missing:
-            raise TableError(f"{kind.tag}: unknown fields {unknown}, missing fields {missing}")
-        try:
-            return kind(**fields)
-        except (TypeError, AttributeError) as error:
-            raise TableError(f"{kind.tag}: a field has the wrong type: {error}") from error
-
-    @property
-    def nbytes(self) -> int:
-        """All bytes that answer a look-up: codes, scales, codebooks, rotations, row maps."""
-        return sum(int(a.nbytes) for a in self.tensors().values())
-
-    def map_arrays(self, fn: Callable[[Array], Array]) -> Self:
-        """The same table with `fn` applied to every array, nested ones included."""
-        return cast("Self", self.from_tensors(self.header(), {name: fn(a) for name, a in self.tensors().items()}))
-
-    def map_parts(self, fn: Callable[[CompressedTable], CompressedTable]) -> CompressedTable:
-        """The same table with `fn` applied to each float part (a `DenseTable`, this one or one inside it)."""
-        changes: dict[str, Any] = {}
-        for f, value in self._values():
-            if isinstance(value, CompressedTable):
-                changes[f.name] = value.map_parts(fn)
-            elif isinstance(value, tuple):
-                changes[f.name] = tuple(part.map_parts(fn) for part in value)
-        return dataclasses.replace(self, **changes) if changes else self
-
-    def to(self, device: Any) -> Self:
-        """The table on a torch device (``"cuda"``, a ``torch.device``); ``"cpu"`` brings it back to NumPy arrays."""
-        if str(device) == "cpu":
-            return self.map_arrays(to_numpy)
-        import torch
-
-        return self.map_arrays(
-            lambda a: torch.as_tensor(np.array(a) if isinstance(a, np.ndarray) else a, device=device)
-        )
-
-    @classmethod
-    def concat(cls, parts: Sequence[CompressedTable]) -> CompressedTable:
-        """Tables of one format over the same shared arrays, one after the other."""
-        if not parts:
-            raise TableError("nothing to put together: no parts were given")
-        if any(type(part) is not type(parts[0]) for part in parts):
-            raise TableError("only tables of one format can be put together")
-        return parts[0] if len(parts) == 1 else type(parts[0])._concat(parts)
-
-    @classmethod
-    def _concat(cls, parts: Sequence[CompressedTable]) -> CompressedTable:
-        first = parts[0]
-        fields: dict[str, Any] = {}
-        for f, value in first._values():
-            own = [getattr(part, f.name) for part in parts]
-            if f.metadata.get("rows") and isinstance(value, CompressedTable):
-                fields[f.name] = cls.concat(own)
-            elif f.metadata.get("rows"):
-                fields[f.name] = namespace(value).concat(own, axis=0)
-            elif all(_same(value, other) for other in own[1:]):
-                fields[f.name] = value
-            else:
-                raise TableError(f"{cls.tag}: the parts do not share {f.name!r}: they come from different encoders")
-        return cls(**fields)
-
     # -- the common entrance ---------------------------------------------------------------------------------------
 
     @cached_property
@@ -360,62 +237,22 @@ class CompressedTable(ABC):
 
     def _fill(self, rows: Array, out: Array) -> None:
         """Writes the rows, already checked, into `out`: by a kernel, or by the twin in bounded blocks."""
-        if self._device is None and self._gather_native(rows, out):
+        if self._device is not None:
+            fill_on_device(self, rows, out)
+            return
+        if self._gather_native(rows, out):
             return
         for begin in range(0, out.shape[0], _TWIN_ROWS):
             out[begin : begin + _TWIN_ROWS] = self._gather(rows[begin : begin + _TWIN_ROWS])
 
     def _pool(self, rows: Array, starts: NDArray[np.int64], mean: bool, weights: Any, out: Array) -> None:
         """Writes the bags, already checked, into `out`: by a kernel, or by the twin."""
-        if self._device is not None or not self._bag_native(rows, starts, mean, weights, out):
-            self._bag(rows, starts, mean, weights, out)
-
-    def _bag(self, rows: Array, starts: Array, mean: bool, weights: Any, out: Array) -> None:
-        ends = np.append(starts[1:], rows.shape[0])
-        total = np.zeros((len(starts), self.embedding_dim), np.float32)
-        filled = ends > starts
-        bag_of = np.repeat(np.arange(len(starts)), ends - starts)
-        for begin in range(0, rows.shape[0], _TWIN_ROWS):
-            values = to_numpy(self._gather(rows[begin : begin + _TWIN_ROWS]))
-            if weights is not None:
-                values = values * weights[begin : begin + _TWIN_ROWS, None]
-            bags = bag_of[begin : begin + _TWIN_ROWS]
-            first = np.flatnonzero(np.append(True, bags[1:] != bags[:-1]))
-            total[bags[first]] += np.add.reduceat(values, first, axis=0)
-        if mean:
-            total[filled] /= (ends - starts)[filled, None].astype(np.float32)
-        out[...] = like(total, out)
+        if self._device is not None:
+            pool_on_device(self, rows, np.append(starts, rows.shape[0]), mean, weights, out)
+        elif not self._bag_native(rows, starts, mean, weights, out):
+            bags_by_plain_sums(self._gather, rows, starts, mean, weights, out)
 
     def _handed_back(self, result: Array, asked: Any) -> Array:
         if is_torch(result):
             return result if is_torch(asked) else to_numpy(result)
         return like(result, asked)
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, CompressedTable):
-        ours, theirs = a.tensors(), b.tensors()
-        return a.header() == b.header() and all(_same(ours[name], theirs[name]) for name in ours)
-    if _is_array(a):
-        return _is_array(b) and a.shape == b.shape and bool((a == b).all())
-    return bool(a == b)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) or is_torch(value)
-
-
-def _nested_from(header: Any, tensors: dict[str, Array], place: str) -> CompressedTable | tuple[CompressedTable, ...]:
-    if isinstance(header, Mapping):
-        return CompressedTable.from_tensors(header, tensors)
-    if not isinstance(header, (list, tuple)):
-        raise TableError(f"{place}: arrays without a header")
-    groups: list[dict[str, Array]] = [{} for _ in header]
-    for name, array in tensors.items():
-        index, _, rest = name.partition(".")
-        if not index.isdecimal() or int(index) >= len(groups) or not rest:
-            raise TableError(f"{place}: an array {name!r} that belongs to no part")
-        groups[int(index)][rest] = array
-    return tuple(CompressedTable.from_tensors(h, g) for h, g in zip(header, groups, strict=True))

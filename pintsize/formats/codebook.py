@@ -21,6 +21,7 @@ __all__ = ["CodebookTable", "code_width", "pack_codes"]
 _MAX_BITS = 32
 _MAX_CODES = 1 << 16
 _BLOCK_ROWS = 1 << 14
+_DEVICE_ROWS = 1 << 18
 
 
 def code_width(codes: int, bits: int) -> int:
@@ -205,6 +206,41 @@ class CodebookTable(CompressedTable):
         if self.rotation is not None:
             self._rotated(sums, out)
         return True
+
+    def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
+        layout = self._tiles(kernels)
+        if layout is None:
+            return False
+        for start in range(0, rows.shape[0], _DEVICE_ROWS):
+            block = out[start : start + _DEVICE_ROWS]
+            decoded = block if self.rotation is None else block.new_empty((block.shape[0], layout.columns))
+            if not kernels.gather_codebook(layout, rows[start : start + _DEVICE_ROWS], decoded):
+                raise self._damaged()
+            if self.rotation is not None:
+                block[...] = (decoded @ self.rotation)[:, : self.columns]
+        return True
+
+    def _bag_triton(
+        self, kernels: Any, rows: Array, bounds: NDArray[np.int64], mean: bool, weights: Array | None, out: Array
+    ) -> bool:
+        layout = self._tiles(kernels)
+        if layout is None:
+            return False
+        sums = out if self.rotation is None else out.new_empty((out.shape[0], layout.columns))
+        if not kernels.bag_codebook(layout, rows, bounds, mean, weights, sums):
+            raise self._damaged()
+        if self.rotation is not None:
+            out[...] = (sums @ self.rotation)[:, : self.columns]
+        return True
+
+    def _tiles(self, kernels: Any) -> Any:
+        """What the Triton kernels read; None: not theirs."""
+        if self.records.shape[1] > 1 and self.records.stride(1) != 1:
+            return None
+        columns = self.columns if self.rotation is None else self.rotation.shape[0]
+        return kernels.CodebookLayout(
+            self.records, columns, self.codes, self.bits, self.combine == "sum", self.codebooks.contiguous()
+        )
 
     @cached_property
     def _layout(self) -> tuple[tuple[int, ...], list[NDArray[Any]]] | None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pintsize.arrays import Array, namespace
 from pintsize.errors import TableError
+from pintsize.formats._device import fill_on_device, pool_on_device
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import native
 
 __all__ = ["FactoredTable"]
 
 _BLOCK_ROWS = 1 << 14
+_DEVICE_ROWS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,22 @@ class FactoredTable(CompressedTable):
         sums = np.empty((len(out), self.values.embedding_dim), np.float32)
         self.values._pool(rows, starts, mean, weights, sums)
         np.matmul(sums, self._basis, out=out)
+        return True
+
+    def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
+        for start in range(0, rows.shape[0], _DEVICE_ROWS):
+            block = out[start : start + _DEVICE_ROWS]
+            values = block.new_empty((block.shape[0], self.values.embedding_dim))
+            fill_on_device(self.values, rows[start : start + _DEVICE_ROWS], values)
+            block[...] = values @ self._basis
+        return True
+
+    def _bag_triton(
+        self, kernels: Any, rows: Array, bounds: NDArray[np.int64], mean: bool, weights: Array | None, out: Array
+    ) -> bool:
+        sums = out.new_empty((out.shape[0], self.values.embedding_dim))
+        pool_on_device(self.values, rows, bounds, mean, weights, sums)
+        out[...] = sums @ self._basis
         return True
 
     def _scores(self, queries: Array, start: int, stop: int) -> Array:

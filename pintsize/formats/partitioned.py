@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pintsize.arrays import Array, dtype_name, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._addresses import shared_at
+from pintsize.formats._device import fill_on_device
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
@@ -108,6 +109,12 @@ class PartitionedTable(CompressedTable):
         if rows.shape[0] == 0:
             return out
         part, place = self._locate(rows)
+        self._spread(part, place, out, lambda table, inside: table._gather(inside))
+        return out
+
+    def _spread(self, part: Array, place: Array, out: Array, read: Callable[[CompressedTable, Array], Array]) -> None:
+        """Writes what `read` says of each part's rows where they belong."""
+        xp = namespace(self.part)
         for index, table in enumerate(self.parts):
             mine = xp.nonzero(part == index)[0]
             if mine.shape[0] == 0:
@@ -115,8 +122,22 @@ class PartitionedTable(CompressedTable):
             inside = place[mine]
             if bool(xp.any((inside < 0) | (inside >= table.num_embeddings))):
                 raise _damaged(2)
-            out[mine] = table._gather(inside)
-        return out
+            out[mine] = read(table, inside)
+
+    def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
+        if not (self.part.is_contiguous() and self.before.is_contiguous()):
+            return False
+
+        def read(table: CompressedTable, inside: Array) -> Array:
+            block = out.new_empty((inside.shape[0], self.embedding_dim))
+            fill_on_device(table, inside, block)
+            return block
+
+        part, place = kernels.locate(rows, self.part, self.before, RANK_BLOCK)
+        if bool((part >= len(self.parts)).any()):
+            raise _damaged(1)
+        self._spread(part, place, out, read)
+        return True
 
     def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
         if native() is None or self._layout is None:

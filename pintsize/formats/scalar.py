@@ -162,10 +162,47 @@ class ScalarTable(CompressedTable):
         self._rotate_densely(out)
         return True
 
+    def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
+        layout, turned = self._tiles(kernels)
+        if layout is None:
+            return False
+        kernels.gather_scalar(layout, rows, out)
+        if not turned:
+            self._rotate_in_blocks(out)
+        return True
+
+    def _bag_triton(
+        self, kernels: Any, rows: Array, bounds: NDArray[np.int64], mean: bool, weights: Array | None, out: Array
+    ) -> bool:
+        layout, turned = self._tiles(kernels)
+        if layout is None:
+            return False
+        kernels.bag_scalar(layout, rows, bounds, mean, weights, out)
+        if not turned:
+            self._rotate_in_blocks(out)
+        return True
+
+    def _tiles(self, kernels: Any) -> tuple[Any, bool]:
+        """What the Triton kernels read, or None, and whether what they write is turned back already."""
+        if self.records.stride(1) != 1 and self.record_bytes > 1:
+            return None, False
+        rotation = self.rotation
+        whole = self.columns & (self.columns - 1) == 0 and self.columns <= kernels.widest_rotation()
+        signs = rotation if rotation is not None and dtype_name(rotation) == "uint8" and whole else None
+        signs = signs if signs is not None and len(signs) == 1 else None
+        places = grid_digits(self.levels) if self.scale == "grid" else 0
+        layout = kernels.ScalarLayout(
+            self.records, self.columns, self.levels, self.group, self.scale, self.offset, self.bias, self.unit,
+            self.code_bytes, self.columns + places, places, self.grid, signs,
+        )  # fmt: skip
+        return layout, rotation is None or signs is not None
+
     def _rotate_densely(self, out: NDArray[np.float32]) -> None:
         """Undoes a dense rotation in place; kernels have undone any other."""
-        if self.rotation is None or self.rotation.dtype != np.float32:
-            return
+        if self.rotation is not None and self.rotation.dtype == np.float32:
+            self._rotate_in_blocks(out)
+
+    def _rotate_in_blocks(self, out: Array) -> None:
         for start in range(0, len(out), 1 << 14):
             out[start : start + (1 << 14)] = rotate_back(out[start : start + (1 << 14)], self.rotation)
 
@@ -211,7 +248,9 @@ class ScalarTable(CompressedTable):
                 for j in range(grid_digits(self.levels))
             )
             return (values + self.bias) * (xp.take(self.grid, place, axis=0) * self.unit)[:, None]
-        meta = xp.astype(xp.asarray(records[:, self.code_bytes :], copy=True).view(xp.float16), xp.float32) * self.unit
+        # Flat, since a copy of one row of a tensor keeps the stride of the record, which may be odd.
+        meta = xp.asarray(xp.reshape(records[:, self.code_bytes :], (-1,)), copy=True).view(xp.float16)
+        meta = xp.reshape(xp.astype(meta, xp.float32), (records.shape[0], self.groups * (1 + self.offset))) * self.unit
         scales = self._spread(meta[:, : self.groups])
         if not self.offset:
             return (values + self.bias) * scales

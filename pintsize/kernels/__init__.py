@@ -1,12 +1,15 @@
 """Native kernels by operation, and the choice between them and their plain twins.
 
-``PINTSIZE_KERNELS=twin`` or ``native`` forces either; ``PINTSIZE_NUM_THREADS`` bounds the threads of a call.
+``PINTSIZE_KERNELS=twin`` or ``native`` forces either; ``PINTSIZE_NUM_THREADS`` bounds the threads of a call. Tables on
+a GPU have kernels in Triton (`pintsize.kernels.triton`), where it is installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from pintsize.errors import PintsizeError
 
-__all__ = ["address", "first_nonfinite", "first_outside", "native", "rising_from_zero", "use"]
+__all__ = ["address", "first_nonfinite", "first_outside", "native", "on_device", "rising_from_zero", "use"]
 
 
 def _load() -> Any:
@@ -54,6 +57,35 @@ def use(which: Any) -> Any:
     global _current
     before, _current = _current, which
     return before
+
+
+@cache
+def on_device(device: Any) -> Any:
+    """The Triton kernels, for tensors on this torch device, or None where the twins serve them.
+
+    Kernels serve GPUs, and main memory where ``TRITON_INTERPRET=1`` was set before they were imported. They are tried
+    on a few rows first: where that fails, a warning says so, once a device.
+    """
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if os.environ.get("PINTSIZE_KERNELS") == "twin" or not (device.type == "cuda" or interpreted):
+        return None
+    if importlib.util.find_spec("triton") is None:
+        return None
+    try:
+        from pintsize.kernels import triton
+        from pintsize.kernels.triton.trial import wrong_on
+
+        fault = wrong_on(device)
+    except Exception as error:  # A compiler, a driver and a GPU are involved, each with errors of its own.
+        fault = f"{type(error).__name__}: {error}"
+    if not fault:
+        return triton
+    warnings.warn(
+        f"The Triton kernels do not work on {device} and are not used: {fault}. Look-ups there are right, but slower.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def address(array: NDArray[Any]) -> int:

@@ -1,0 +1,1 @@
+"""Adapters between tables and other frameworks; no engine of their own."""
