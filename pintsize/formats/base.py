@@ -16,6 +16,7 @@ from pintsize.arrays import Array, is_torch, like, namespace, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._bags import bags_of_decoded
 from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights, output_for
+from pintsize.formats._topk import Filter, Found, exact_topk
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["PER_ROW", "SHARED", "CompressedTable"]
 
 _TWIN_ROWS = 1 << 14
-
 
 PER_ROW = {"rows": True}
 """Metadata of a field whose first axis is the rows: an array, or a nested table."""
@@ -136,6 +136,7 @@ class CompressedTable(ABC):
         *,
         exclude: Sequence[Array] | tuple[Array, Array] | None = None,
         min_recall: float = 1.0,
+        within: Array | None = None,
     ) -> tuple[Array, Array]:
         """The k rows of largest inner product with each query.
 
@@ -143,21 +144,20 @@ class CompressedTable(ABC):
             queries: (num_queries, embedding_dim) floats.
             k: How many, 1..num_embeddings.
             exclude: Rows never to return, a query each: a sequence of row arrays, or CSR (indptr, rows).
-            min_recall: The least acceptable share of the true top k, in (0, 1]. This search is exact at any value.
+            min_recall: The least acceptable share of the true top k, in (0, 1]. A table alone is searched exactly at
+                any value: it is `pintsize.search.TwoStage` that trades recall for time.
+            within: The only rows that may be returned: integers, or a mask of one bool a row. All by default.
 
         Returns:
-            scores (num_queries, k) float32, falling, and rows (num_queries, k) int64. Equal scores come in row order;
-            where fewer than k rows are left, -inf and -1 fill up.
+            scores (num_queries, k) float32, falling, and rows (num_queries, k) int64. Equal scores come in row order.
+            Where fewer than k rows are left, -inf and -1 fill up.
 
         Raises:
-            TableError: k or min_recall out of range, or `exclude` that does not fit.
-            IndexError: An excluded row out of range.
+            TableError: k or min_recall out of range, or `exclude` or `within` that does not fit.
+            IndexError: An excluded row, or one of `within`, out of range.
         """
-        from pintsize.formats._topk import exact_topk
-
-        scores, found = exact_topk(
-            self, checked_queries(queries, self.embedding_dim, self._device), k, exclude, min_recall
-        )
+        asked = checked_queries(queries, self.embedding_dim, self._device)
+        scores, found = exact_topk(self, asked, k, exclude, within, min_recall)
         return like(scores, queries), like(found, queries)
 
     # -- what a format writes --------------------------------------------------------------------------------------
@@ -195,8 +195,8 @@ class CompressedTable(ABC):
             out[:, begin - start : end - start] = queries @ decoded.T
         return out
 
-    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
-        """For each query, rows in rising order that surely hold its k best, or None where only scores can tell."""
+    def _search(self, queries: Array, k: int, wanted: Filter) -> Found | None:
+        """The k best rows of each query by a search of this format's own, or None where only scores can tell."""
         return None
 
     @abstractmethod
