@@ -16,6 +16,7 @@ from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
 from pintsize.formats._scan import byte_scores, scan_bytes
+from pintsize.formats._scan_bits import likely_rows
 from pintsize.formats._topk import Filter, Found
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
@@ -192,6 +193,11 @@ class ScalarTable(CompressedTable):
 
     def _scores_of(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
         return byte_scores(self, self._turned(queries), rows)
+
+    def _likely(
+        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64] | None:
+        return likely_rows(self, self._turned(queries), count, allowed)
 
     def _turned(self, queries: Array) -> Array:
         """Queries for the rows as they are coded."""

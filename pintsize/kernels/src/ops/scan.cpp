@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "ops/scan_alike.hpp"
 #include "ops/scan_block.hpp"
 #include "ops/scan_few.hpp"
 #include "ops/scan_lists.hpp"
@@ -10,7 +11,7 @@
 namespace pintsize {
 namespace {
 
-constexpr int64_t kChunk = 2048;  // rows between two looks at how many columns pay
+constexpr int64_t kChunk = kAlike;  // rows between two looks at how many columns pay
 constexpr int64_t kFew = 2;       // queries that are multiplied with the rows as they lie
 // In processor cycles, roughly, of one row and query: a chunk of columns of the integer product, the bounds of a row, a
 // float score and a column of it.
@@ -73,23 +74,6 @@ std::vector<int64_t> order_of(const ScanRows& rows, const ScanAsked& asked, int6
   for (int64_t i = 0; i < chunks; ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return weight[a] > weight[b]; });
   return order;
-}
-
-// The rows first, first + 1, ... by falling scale, roughly: bounds of a block are good where its rows are alike.
-void alike(const ScanRows& rows, int64_t first, int64_t count, int64_t* chosen) {
-  constexpr int64_t most = 255;
-  uint16_t keys[kChunk];
-  int64_t starts[most + 2] = {0}, low = 0xffff, high = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(keys + i, rows.records + (first + i) * rows.stride + rows.code_bytes, 2);
-    keys[i] &= 0x7fff;
-    low = std::min<int64_t>(low, keys[i]);
-    high = std::max<int64_t>(high, keys[i]);
-  }
-  const int64_t width = (high - low) / most + 1;
-  for (int64_t i = 0; i < count; ++i) ++starts[(high - keys[i]) / width + 1];
-  for (int64_t b = 0; b < most; ++b) starts[b + 1] += starts[b];
-  for (int64_t i = 0; i < count; ++i) chosen[starts[(high - keys[i]) / width]++] = first + i;
 }
 
 bool bytes(const ScanRows& rows, const ScanAsked& asked, int64_t begin, int64_t end, const ScanLists& lists) {
