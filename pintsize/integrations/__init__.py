@@ -1,0 +1,1 @@
+"""Adapters to other packages, each imported only where it is used."""
