@@ -99,7 +99,7 @@ def to_rabitq(table: ScalarTable) -> Any:
     """``IndexRaBitQ`` with the signs of a 1-bit table around the centre 0, behind the table's rotation.
 
     The rows are decoded and encoded by faiss, without training: the signs stay as they are, and faiss's own factors
-    the place of the scales: for rows of one magnitude the same products but for the rounding of queries.
+    stand for the scales: for rows of one magnitude the same products but for the rounding of queries.
 
     Raises:
         TableError: Not one bit a value, or values that are not a magnitude with a sign.

@@ -22,10 +22,11 @@ inline void alike(const ScanRows& rows, int64_t first, int64_t count, int64_t* c
     low = std::min<int64_t>(low, keys[i]);
     high = std::max<int64_t>(high, keys[i]);
   }
-  const int64_t width = (high - low) / most + 1;
-  for (int64_t i = 0; i < count; ++i) ++starts[(high - keys[i]) / width + 1];
+  int shift = 0;
+  while ((high - low) >> shift > most - 1) ++shift;
+  for (int64_t i = 0; i < count; ++i) ++starts[((high - keys[i]) >> shift) + 1];
   for (int64_t b = 0; b < most; ++b) starts[b + 1] += starts[b];
-  for (int64_t i = 0; i < count; ++i) chosen[starts[(high - keys[i]) / width]++] = first + i;
+  for (int64_t i = 0; i < count; ++i) chosen[starts[(high - keys[i]) >> shift]++] = first + i;
 }
 
 }  // namespace
