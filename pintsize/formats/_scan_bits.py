@@ -13,17 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pintsize import kernels
+from pintsize.formats._chosen import scores_of
 from pintsize.formats._packing import BLOCK, bits_of, packed_width
 
 if TYPE_CHECKING:
+    from pintsize.formats._topk import Filter, Found
     from pintsize.formats.scalar import ScalarTable
 
-__all__ = ["likely_rows"]
+__all__ = ["likely_finds", "likely_rows", "nearly_topk"]
 
 _MOST_ENTRY = 63
 _MOST_TABLES = 512
 _MIN_ROWS_A_PART = 1 << 15
 _BLOCK_QUERIES = 1024
+_MOST_SHARE = 8  # more candidates than one row in eight are no shortcut
+_DEVIATIONS = 4
 _FINITE = np.float32(1e30)
 
 
@@ -42,6 +46,17 @@ def likely_rows(
 ) -> NDArray[np.int64] | None:
     """The `count` rows of largest rounded score of each query, best first; None where this is not a table for it.
 
+    As `likely_finds`, without the scores.
+    """
+    found = likely_finds(table, queries, count, allowed)
+    return None if found is None else found[1]
+
+
+def likely_finds(
+    table: ScalarTable, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
+) -> Found | None:
+    """The `count` largest rounded scores of each query, falling, and their rows; None where this is no table for it.
+
     Args:
         table: Of 1, 2 or 4 bits, one float16 scale a row.
         queries: (num_queries, columns) float32, rotated like the rows.
@@ -54,15 +69,51 @@ def likely_rows(
         return None
     if not isinstance(records, np.ndarray) or not records.flags.c_contiguous:
         return None
-    out = np.empty((len(queries), count), np.int64)
+    best, out = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
     for first in range(0, len(queries), _BLOCK_QUERIES):
         part = slice(first, first + _BLOCK_QUERIES)
         asked = _entries(table, queries[part])
         search = _by_twin if kernels.native() is None else _by_kernel
         scores, rows = search(table, asked, count, allowed)
         order = np.lexsort((rows, -scores), axis=1)
-        out[part] = np.take_along_axis(rows, order, 1)
-    return out
+        best[part], out[part] = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+    return best, out
+
+
+def nearly_topk(
+    table: ScalarTable, queries: NDArray[np.float32], k: int, wanted: Filter
+) -> tuple[Found, NDArray[np.bool_]] | None:
+    """The k best of the likely rows by their true scores, and which queries may have missed one.
+
+    The scores of the likely rows show how far rounding moves a score. A query is sure enough where its k-th best stands
+    four standard deviations of that above the last of the likely rows: a row left out would have had to move so far.
+
+    Args:
+        table: Of any kind; None for one that `likely_finds` does not take.
+        queries: (num_queries, columns) float32, rotated like the rows.
+        k: How many are asked for.
+        wanted: Rows that may not be returned.
+    """
+    count = 3 * k + 100 + wanted.widest
+    if count * _MOST_SHARE > table.num_embeddings:
+        return None
+    likely = likely_finds(table, queries, count, wanted.allowed)
+    if likely is None:
+        return None
+    rounded, rows = likely
+    plain = table if table.rotation is None else table._unrotated
+    hidden = rows < 0
+    for q in range(len(rows)) if wanted.hidden.size else ():
+        hidden[q] |= np.isin(rows[q], wanted.hidden[wanted.starts[q] : wanted.starts[q + 1]])
+    exact = scores_of(plain, queries, rows)
+    moved = np.where(rows < 0, 0, exact - np.where(rows < 0, 0, rounded))
+    exact[hidden] = -np.inf
+    order = np.lexsort((rows, -exact), axis=1)[:, :k]
+    scores, found = np.take_along_axis(exact, order, 1), np.take_along_axis(rows, order, 1)
+    found[np.isneginf(scores)] = -1
+    shift = moved.mean(axis=1) + _DEVIATIONS * moved.std(axis=1)
+    unsure = (rows[:, -1] >= 0) & ~(scores[:, -1] >= rounded[:, -1] + shift)
+    return (scores, found), unsure
 
 
 def _digits(columns: int, levels: int) -> NDArray[np.int64]:

@@ -17,12 +17,11 @@ from pintsize.kernels.toplists import merge_top
 if TYPE_CHECKING:
     from pintsize.formats.base import CompressedTable
 
-__all__ = ["Filter", "Found", "best_of", "exact_topk", "filter_of", "scores_of"]
+__all__ = ["Filter", "Found", "exact_topk", "filter_of"]
 
 _BLOCK_ROWS = 1 << 13
 _BLOCK_QUERIES = 512
 _FEW = 16
-_RESCORED = 1 << 22
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -67,9 +66,24 @@ def exact_topk(
         if len(few) <= n // _FEW:
             return _of_few(table, queries, int(k), wanted, few)
     found = table._search(queries, int(k), wanted)
+    if found is None and min_recall < 1:
+        found = _nearly(table, queries, int(k), wanted)
+    return _by_blocks(table, queries, int(k), wanted) if found is None else found
+
+
+def _nearly(table: CompressedTable, queries: Array, k: int, wanted: Filter) -> Found | None:
+    """By a cheaper scan, and by all scores for the queries of which that is not sure enough."""
+    search = getattr(table, "_nearly", None)
+    found = None if search is None else search(queries, k, wanted)
     if found is None:
-        found = _by_blocks(table, queries, int(k), wanted)
-    return found
+        return None
+    (scores, rows), unsure = found
+    if unsure.any():
+        each = [wanted.hidden[wanted.starts[q] : wanted.starts[q + 1]] for q in np.flatnonzero(unsure)]
+        starts = np.concatenate([[0], np.cumsum([len(hidden) for hidden in each])]).astype(np.int64)
+        own = Filter(starts, np.concatenate(each), wanted.allowed)
+        scores[unsure], rows[unsure] = _by_blocks(table, queries[unsure], k, own)
+    return scores, rows
 
 
 def _by_blocks(table: CompressedTable, queries: Array, k: int, wanted: Filter) -> Found:
@@ -104,46 +118,6 @@ def _of_few(table: CompressedTable, queries: Array, k: int, wanted: Filter, few:
         block[owner[mine], place[mine]] = -np.inf
         merge_top(np.ascontiguousarray(block), start, scores, found)
     return scores, np.where(found < 0, -1, few[found]) if len(few) else found
-
-
-def best_of(table: CompressedTable, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Found:
-    """The k best of each query's own rows, by their scores in this table.
-
-    Args:
-        table: Of NumPy arrays.
-        queries: (num_queries, embedding_dim) float32.
-        rows: (num_queries, width) int64, width at least k, no row twice in a line; -1 stands for none.
-        k: How many.
-    """
-    values = scores_of(table, queries, np.ascontiguousarray(rows))
-    # Equal scores come in row order.
-    kept = np.argpartition(-values, k - 1, axis=1)[:, :k] if rows.shape[1] > 4 * k else None
-    if kept is not None:
-        bound = np.take_along_axis(values, kept, 1).min(axis=1, keepdims=True)
-        if ((values >= bound).sum(axis=1) > k).any():
-            kept = None
-        else:
-            values, rows = np.take_along_axis(values, kept, 1), np.take_along_axis(rows, kept, 1)
-    order = np.lexsort((rows, -values), axis=1)[:, :k]
-    scores, found = np.take_along_axis(values, order, 1), np.take_along_axis(rows, order, 1)
-    found[np.isneginf(scores)] = -1
-    return scores, found
-
-
-def scores_of(table: CompressedTable, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Scores of (num_queries, width) rows, a line a query; -inf for a row of -1."""
-    native = getattr(table, "_scores_of", None)
-    found: NDArray[np.float32] | None = None if native is None else native(queries, rows)
-    if found is not None:
-        return found
-    out = np.empty(rows.shape, np.float32)
-    each = max(1, _RESCORED // max(1, table.embedding_dim * rows.shape[1]))
-    for first in range(0, len(queries), each):
-        mine = rows[first : first + each]
-        decoded = table.lookup(np.maximum(mine, 0))
-        np.matmul(decoded, queries[first : first + each, :, None], out=out[first : first + each, :, None])
-    out[rows < 0] = -np.inf
-    return out
 
 
 def filter_of(

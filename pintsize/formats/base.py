@@ -144,8 +144,8 @@ class CompressedTable(ABC):
             queries: (num_queries, embedding_dim) floats.
             k: How many, 1..num_embeddings.
             exclude: Rows never to return, a query each: a sequence of row arrays, or CSR (indptr, rows).
-            min_recall: The least acceptable share of the true top k, in (0, 1]. A table alone is searched exactly at
-                any value: it is `pintsize.search.TwoStage` that trades recall for time.
+            min_recall: The least acceptable share of the true top k, in (0, 1]. Below 1, rows of 1, 2 and 4 bits are
+                ranked by rounded look-ups first; `pintsize.search.TwoStage` trades more recall for time, measured.
             within: The only rows that may be returned: integers, or a mask of one bool a row. All by default.
 
         Returns:

@@ -16,7 +16,7 @@ from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
 from pintsize.formats._scan import byte_scores, scan_bytes
-from pintsize.formats._scan_bits import likely_rows
+from pintsize.formats._scan_bits import likely_rows, nearly_topk
 from pintsize.formats._topk import Filter, Found
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
@@ -198,6 +198,9 @@ class ScalarTable(CompressedTable):
         self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64] | None:
         return likely_rows(self, self._turned(queries), count, allowed)
+
+    def _nearly(self, queries: Array, k: int, wanted: Filter) -> tuple[Found, NDArray[np.bool_]] | None:
+        return nearly_topk(self, self._turned(queries), k, wanted) if self._device is None else None
 
     def _turned(self, queries: Array) -> Array:
         """Queries for the rows as they are coded."""

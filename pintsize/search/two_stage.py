@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pintsize.arrays import Array, like
 from pintsize.errors import TableError
+from pintsize.formats._chosen import best_of
 from pintsize.formats._inputs import checked_queries
-from pintsize.formats._topk import Filter, best_of, exact_topk, filter_of
+from pintsize.formats._topk import Filter, exact_topk, filter_of
 from pintsize.formats.base import CompressedTable
 from pintsize.search._confidence import lower_bound
 
@@ -106,11 +107,13 @@ class TwoStage:
             IndexError: An excluded row, or one of `within`, out of range.
         """
         asked = checked_queries(queries, self.fine.embedding_dim, None)
+        if not 0 < min_recall <= 1:
+            raise TableError(f"min_recall lies in (0, 1]; found {min_recall!r}")
         if min_recall < 1 and (k, min_recall) not in self.plans and len(asked) >= _LEAST_SAMPLE:
             self.calibrate(asked, k, min_recall)
         plan = self.plans.get((k, min_recall))
         if plan is None or plan.exact:
-            scores, found = exact_topk(self.fine, asked, k, exclude, within, min_recall)
+            scores, found = exact_topk(self.fine, asked, k, exclude, within)
         else:
             wanted = filter_of(exclude, within, len(asked), self.fine.num_embeddings)
             # The coarse table may rank hidden rows first: as many more candidates are asked of it.
@@ -143,7 +146,9 @@ class TwoStage:
             raise TableError(f"calibration takes {_LEAST_SAMPLE} queries or more; found {len(asked)}")
         if len(asked) > _SAMPLE:
             asked = asked[np.random.default_rng(seed).permutation(len(asked))[:_SAMPLE]]
-        _, truth = exact_topk(self.fine, asked, k, min_recall=min_recall)
+        if not 0 < min_recall <= 1:
+            raise TableError(f"min_recall lies in (0, 1]; found {min_recall!r}")
+        _, truth = exact_topk(self.fine, asked, k)
         self.plans[k, min_recall] = plan = self._planned(asked, k, min_recall, truth)
         return plan
 

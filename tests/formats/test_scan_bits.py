@@ -60,3 +60,25 @@ def test_other_tables_are_left_to_their_scores() -> None:
     rng = np.random.default_rng(1)
     for table in (scalar(8)(10, 8, rng), scalar(3)(10, 8, rng), scalar(2, groups=2)(10, 8, rng)):
         assert table._likely(np.zeros((1, 8), np.float32), 3, None) is None
+
+
+@pytest.mark.parametrize("levels", [2, 4, 16])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_topk_below_full_recall(levels: int, filtered: bool) -> None:
+    rng = np.random.default_rng(levels)
+    table = scalar(levels, offset=False, rotated=True)(6000, 96, rng)
+    queries = rng.standard_normal((40, 96)).astype(np.float32)
+    filters = {"exclude": [rng.permutation(6000)[:90] for _ in queries], "within": rng.random(6000) < 0.8}
+    filters = filters if filtered else {}
+    wanted_scores, wanted = table.topk(queries, 20, **filters)
+    scores, found = table.topk(queries, 20, min_recall=0.95, **filters)
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(wanted, found, strict=True)]) > 0.995
+    np.testing.assert_allclose(scores, wanted_scores, rtol=1e-3, atol=1e-3 * np.abs(wanted_scores).max())
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_queries_that_a_cheaper_scan_cannot_tell_are_answered_exactly() -> None:
+    table = scalar(2, offset=False)(1, 40, np.random.default_rng(0))
+    same = type(table)(np.repeat(table.records, 5000, axis=0), 40, 2, 40, "float16", False, -0.5)
+    _, rows = same.topk(np.ones((3, 40), np.float32), 5, min_recall=0.9)
+    assert rows.tolist() == [[0, 1, 2, 3, 4]] * 3
