@@ -24,7 +24,9 @@ def test_the_package_alone_brings_in_nothing_heavy() -> None:
     assert brought_in("import pintsize") & (HEAVY | {"numpy"}) == set()
 
 
-@pytest.mark.parametrize("name", ["kernels", "table", "formats.base", "formats.scalar", "formats.codebook", "bundle"])
+@pytest.mark.parametrize(
+    "name", ["kernels", "table", "formats.base", "formats.scalar", "formats.codebook", "bundle", "search"]
+)
 def test_what_serves_needs_no_training_stack(name: str) -> None:
     assert brought_in(f"import pintsize.{name}") & TRAINING == set()
 

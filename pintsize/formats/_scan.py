@@ -1,13 +1,11 @@
-"""Exact top-k over 8-bit rows in integer arithmetic: a scan that bounds its own error, then float scores of the rest.
+"""Exact top-k over 8-bit rows by the compiled scan.
 
-Queries are rounded to a few bits. By Cauchy-Schwarz, the score of a row moves by at most |rounding errors| times the
-norm of the row's centred codes times its scale, so that a row whose upper bound is below the k-th best lower bound is
-out.
+Integer products bound every score; the few rows whose bound reaches the list are scored in float.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,65 +13,62 @@ from numpy.typing import NDArray
 from pintsize import kernels
 
 if TYPE_CHECKING:
+    from pintsize.formats._topk import Filter, Found
     from pintsize.formats.scalar import ScalarTable
 
-__all__ = ["byte_candidates"]
+__all__ = ["byte_scores", "scan_bytes"]
 
 _MIN_ROWS_A_PART = 1 << 15
-# Covers the float rounding of the exact scores as well, in units of |query| times |row|.
-_ROUNDING = 1e-6
+_FINITE = np.float32(1e30)
 
 
-def byte_candidates(table: ScalarTable, queries: NDArray[np.float32], k: int) -> list[NDArray[np.int64]] | None:
-    """For each query, rows in rising order among which are its k best; None where the scan does not apply.
+def _fields(table: ScalarTable) -> tuple[Any, ...] | None:
+    """The rows as bind_scan.cpp takes them, without their number; None: not rows of that kind."""
+    records = table.records
+    if table.levels != 256 or table.scale != "float16" or table.groups != 1:
+        return None
+    if not isinstance(records, np.ndarray) or not records.flags.c_contiguous:
+        return None
+    at, width = kernels.address(records), records.shape[1]
+    return at, width, table.columns, table.code_bytes, table.offset, table.unit, table.bias
+
+
+def _ordinary(queries: NDArray[np.float32]) -> bool:
+    return bool(np.abs(queries).max(initial=0) < _FINITE)
+
+
+def scan_bytes(table: ScalarTable, queries: NDArray[np.float32], k: int, wanted: Filter) -> Found | None:
+    """The k best rows of each query, or None where scores alone can tell.
 
     Args:
-        table: 8-bit codes, one float16 scale a row; queries are already rotated.
-        queries: (num_queries, columns) float32.
+        table: Of 8-bit codes with one float16 scale a row.
+        queries: (num_queries, columns) float32, rotated like the rows.
         k: How many are asked for, 1..num_embeddings.
+        wanted: Rows that may not be returned.
     """
-    native = kernels.native()
-    records = table.records
-    if native is None or table.levels != 256 or table.scale != "float16" or table.groups != 1:
+    native, fields = kernels.native(), _fields(table)
+    if native is None or fields is None or not _ordinary(queries):
         return None
-    if not isinstance(records, np.ndarray) or not records.flags.c_contiguous or not len(queries):
-        return None
-    reach = native.scan_reach(255)
-    padded = -(-table.columns // 8) * 8
-    peak = np.abs(queries).max(axis=1)
-    if not np.isfinite(peak).all():
-        return None
-    step = np.where(peak > 0, peak / reach, 1).astype(np.float32)
-    codes = np.zeros((len(queries), padded), np.int8)
-    codes[:, : table.columns] = np.rint(queries / step[:, None])
-    left = queries.astype(np.float64) - step[:, None].astype(np.float64) * codes[:, : table.columns]
-    sums = queries.sum(axis=1, dtype=np.float64).astype(np.float32)
-    residue = left.sum(axis=1).astype(np.float32)
-    norm = np.linalg.norm(queries.astype(np.float64), axis=1)
-    error = (np.linalg.norm(left, axis=1) * (1 + 1e-6) + _ROUNDING * norm).astype(np.float32)
-
-    n = table.num_embeddings
+    n, count = table.num_embeddings, len(queries)
     parts = max(1, min(native.threads(), n // _MIN_ROWS_A_PART))
-    capacity = max(512, 8 * k) + 64
-    shape = (parts, len(queries), capacity)
-    high, low, rows = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int64)
-    held = np.zeros((parts, len(queries)), np.int64)
+    scores, rows = np.empty((parts, count, k), np.float32), np.empty((parts, count, k), np.int64)
     at = kernels.address
-    fits = native.scan_bytes(
-        at(records), records.shape[1], n, table.columns, table.code_bytes, table.offset, table.unit, table.bias,
-        at(codes), len(queries), padded, at(step), at(sums), at(residue), at(error), k, capacity,
-        at(high), at(low), at(rows), at(held), parts,
+    allowed = 0 if wanted.allowed is None else at(wanted.allowed)
+    good = native.scan_bytes(
+        *fields[:2], n, *fields[2:], at(queries), count, k, at(wanted.starts), at(wanted.hidden), allowed,
+        at(scores), at(rows), parts,
     )  # fmt: skip
-    if not fits:
+    return (scores[0], rows[0]) if good else None
+
+
+def byte_scores(
+    table: ScalarTable, queries: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """Scores of (num_queries, width) rows, a line a query, -inf for a row of -1; None where no kernel does it."""
+    native, fields = kernels.native(), _fields(table)
+    if native is None or fields is None:
         return None
-    return [_merged(high[:, q], low[:, q], rows[:, q], held[:, q], k) for q in range(len(queries))]
-
-
-def _merged(
-    high: NDArray[np.float32], low: NDArray[np.float32], rows: NDArray[np.int64], held: NDArray[np.int64], k: int
-) -> NDArray[np.int64]:
-    every = [np.concatenate([a[part, :count] for part, count in enumerate(held)]) for a in (high, low, rows)]
-    if len(every[1]) > k:
-        bound = np.partition(every[1], len(every[1]) - k)[len(every[1]) - k]
-        return np.sort(every[2][every[0] >= bound])
-    return np.sort(every[2])
+    out = np.empty(rows.shape, np.float32)
+    at = kernels.address
+    native.scan_scores(*fields, at(queries), len(queries), at(rows), rows.shape[1], at(out))
+    return out

@@ -1,8 +1,9 @@
-"""Exact top-k over any format: scores block by block, and the best so far."""
+"""Exact top-k over any format: by a format's own search, or scores block by block and the best so far."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,98 +12,139 @@ from numpy.typing import NDArray
 from pintsize.arrays import Array, to_numpy
 from pintsize.errors import TableError
 from pintsize.formats._inputs import checked_rows
+from pintsize.kernels.toplists import merge_top
 
 if TYPE_CHECKING:
     from pintsize.formats.base import CompressedTable
 
-__all__ = ["exact_topk"]
+__all__ = ["Filter", "Found", "exact_topk", "filter_of"]
 
-_BLOCK_ROWS = 1 << 14
-_BLOCK_QUERIES = 256
-_MOST_HIDDEN = 512
-_RESCORED = 1 << 22
+_BLOCK_ROWS = 1 << 13
+_BLOCK_QUERIES = 512
+_FEW = 16
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
-Csr = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Rows that a search may not return.
+
+    Args:
+        starts: (num_queries + 1,) int64: where the rows hidden from each query begin in `hidden`.
+        hidden: int64, rising within a query.
+        allowed: (num_embeddings,) bool: rows that any query may get; None: all.
+    """
+
+    starts: NDArray[np.int64]
+    hidden: NDArray[np.int64]
+    allowed: NDArray[np.bool_] | None
+
+    @property
+    def widest(self) -> int:
+        """The most rows hidden from one query."""
+        return int(np.diff(self.starts).max(initial=0))
 
 
 def exact_topk(
     table: CompressedTable,
     queries: Array,
     k: int,
-    exclude: Sequence[Array] | tuple[Array, Array] | None,
-    min_recall: float,
+    exclude: Sequence[Array] | tuple[Array, Array] | None = None,
+    within: Array | None = None,
+    min_recall: float = 1.0,
 ) -> Found:
     """See `CompressedTable.topk`; `queries` are checked, results are NumPy arrays."""
-    if not isinstance(k, (int, np.integer)) or not 1 <= k <= table.num_embeddings:
-        raise TableError(f"k is 1 to the number of rows, {table.num_embeddings}; found {k!r}")
+    n = table.num_embeddings
     if not 0 < min_recall <= 1:
         raise TableError(f"min_recall lies in (0, 1]; found {min_recall!r}")
-    indptr, seen = _excluded(exclude, len(queries), table.num_embeddings)
-    widest = int(np.diff(indptr).max(initial=0))
-    if widest <= _MOST_HIDDEN:
-        candidates = table._candidates(queries, min(k + widest, table.num_embeddings))
-        if candidates is not None:
-            if widest:
-                candidates = [
-                    np.setdiff1d(found, seen[indptr[q] : indptr[q + 1]]) for q, found in enumerate(candidates)
-                ]
-            return _rescored(table, queries, candidates, k)
+    if not isinstance(k, (int, np.integer)) or not 1 <= k <= n:
+        raise TableError(f"k is 1 to the number of rows, {n}; found {k!r}")
+    wanted = filter_of(exclude, within, len(queries), n)
+    if wanted.allowed is not None:
+        few = np.flatnonzero(wanted.allowed)
+        if len(few) <= n // _FEW:
+            return _of_few(table, queries, int(k), wanted, few)
+    found = table._search(queries, int(k), wanted)
+    if found is None and min_recall < 1:
+        found = _nearly(table, queries, int(k), wanted)
+    return _by_blocks(table, queries, int(k), wanted) if found is None else found
+
+
+def _nearly(table: CompressedTable, queries: Array, k: int, wanted: Filter) -> Found | None:
+    """By a cheaper scan, and by all scores for the queries of which that is not sure enough."""
+    search = getattr(table, "_nearly", None)
+    found = None if search is None else search(queries, k, wanted)
+    if found is None:
+        return None
+    (scores, rows), unsure = found
+    if unsure.any():
+        each = [wanted.hidden[wanted.starts[q] : wanted.starts[q + 1]] for q in np.flatnonzero(unsure)]
+        starts = np.concatenate([[0], np.cumsum([len(hidden) for hidden in each])]).astype(np.int64)
+        own = Filter(starts, np.concatenate(each), wanted.allowed)
+        scores[unsure], rows[unsure] = _by_blocks(table, queries[unsure], k, own)
+    return scores, rows
+
+
+def _by_blocks(table: CompressedTable, queries: Array, k: int, wanted: Filter) -> Found:
     scores = np.full((len(queries), k), -np.inf, np.float32)
     found = np.full((len(queries), k), -1, np.int64)
     for first in range(0, len(queries), _BLOCK_QUERIES):
         last = min(first + _BLOCK_QUERIES, len(queries))
-        owner = np.repeat(np.arange(last - first), np.diff(indptr[first : last + 1]))
-        hidden = seen[indptr[first] : indptr[last]]
-        best: Found = scores[first:last], found[first:last]
+        owner = np.repeat(np.arange(last - first), np.diff(wanted.starts[first : last + 1]))
+        hidden = wanted.hidden[wanted.starts[first] : wanted.starts[last]]
         for start in range(0, table.num_embeddings, _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, table.num_embeddings)
-            block = to_numpy(table._scores(queries[first:last], start, stop))
+            block = np.ascontiguousarray(to_numpy(table._scores(queries[first:last], start, stop)))
+            if wanted.allowed is not None:
+                block[:, ~wanted.allowed[start:stop]] = -np.inf
             mine = (hidden >= start) & (hidden < stop)
             block[owner[mine], hidden[mine] - start] = -np.inf
-            best = _merge(best, block, start, k)
-        scores[first:last], found[first:last] = best
-    found[np.isneginf(scores)] = -1
+            merge_top(block, start, scores[first:last], found[first:last])
     return scores, found
 
 
-def _rescored(
-    table: CompressedTable, queries: NDArray[np.float32], candidates: list[NDArray[np.int64]], k: int
-) -> Found:
-    """The k best of each query's candidates, which stand in row order."""
-    scores, found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
-    each = max(1, _RESCORED // (table.embedding_dim * max(k, *(len(c) for c in candidates))))
-    for first in range(0, len(queries), each):
-        mine = candidates[first : first + each]
-        width = max(k, *(len(c) for c in mine))
-        rows = np.zeros((len(mine), width), np.int64)
-        filled = np.arange(width)[None, :] < np.array([len(c) for c in mine])[:, None]
-        rows[filled] = np.concatenate(mine)
-        values = np.matmul(table.lookup(rows), queries[first : first + each, :, None])[:, :, 0]
-        values[~filled] = -np.inf
-        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-        scores[first : first + each] = np.take_along_axis(values, order, 1)
-        found[first : first + each] = np.take_along_axis(rows, order, 1)
-    found[np.isneginf(scores)] = -1
-    return scores, found
+def _of_few(table: CompressedTable, queries: Array, k: int, wanted: Filter, few: NDArray[np.int64]) -> Found:
+    """The k best among these rows, in rising order: the only ones that are read."""
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    found = np.full((len(queries), k), -1, np.int64)
+    asked = to_numpy(queries)
+    owner = np.repeat(np.arange(len(queries)), np.diff(wanted.starts))
+    for start in range(0, len(few), _BLOCK_ROWS):
+        rows = few[start : start + _BLOCK_ROWS]
+        block = asked @ to_numpy(table.lookup(rows)).T
+        place = np.minimum(np.searchsorted(rows, wanted.hidden), len(rows) - 1)
+        mine = rows[place] == wanted.hidden
+        block[owner[mine], place[mine]] = -np.inf
+        merge_top(np.ascontiguousarray(block), start, scores, found)
+    return scores, np.where(found < 0, -1, few[found]) if len(few) else found
 
 
-def _merge(best: Found, block: NDArray[np.float32], start: int, k: int) -> Found:
-    """The k best of what was found and of a block of scores; equal scores in row order."""
-    scores = np.concatenate([best[0], block], axis=1)
-    places = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-    rows = np.concatenate([best[1], places], axis=1)
-    if scores.shape[1] > 4 * k:
-        bound = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-        width = int((scores >= bound).sum(axis=1).max())
-        # A stable sort on "reaches the bound" keeps, in row order, all that can be among the k best.
-        keep = np.argsort(scores < bound, axis=1, kind="stable")[:, :width]
-        scores, rows = np.take_along_axis(scores, keep, 1), np.take_along_axis(rows, keep, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+def filter_of(
+    exclude: Sequence[Array] | tuple[Array, Array] | None, within: Array | None, queries: int, limit: int
+) -> Filter:
+    """The checked filter of a search over `limit` rows."""
+    starts, hidden = _excluded(exclude, queries, limit)
+    if hidden.size:
+        owner = np.repeat(np.arange(queries), np.diff(starts))
+        hidden = np.ascontiguousarray(hidden[np.lexsort((hidden, owner))])
+    return Filter(np.ascontiguousarray(starts), hidden, None if within is None else _allowed(within, limit))
 
 
-def _excluded(exclude: Sequence[Array] | tuple[Array, Array] | None, queries: int, limit: int) -> Csr:
+def _allowed(within: Array, limit: int) -> NDArray[np.bool_]:
+    array = np.asarray(to_numpy(within))
+    if array.dtype == np.bool_:
+        if array.shape != (limit,):
+            raise TableError(f"within: a mask has one entry a row, ({limit},); found {array.shape}")
+        return np.ascontiguousarray(array)
+    allowed = np.zeros(limit, np.bool_)
+    allowed[checked_rows(array.reshape(-1), limit, None)[0]] = True
+    return allowed
+
+
+def _excluded(
+    exclude: Sequence[Array] | tuple[Array, Array] | None, queries: int, limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """CSR of the rows hidden from each query."""
     if exclude is None:
         return np.zeros(queries + 1, np.int64), np.empty(0, np.int64)

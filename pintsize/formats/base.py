@@ -19,6 +19,7 @@ from pintsize.formats._fields import PER_ROW, SHARED, StoredFields
 from pintsize.formats._graphs import remember, wants_operator
 from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights
 from pintsize.formats._outputs import output_for
+from pintsize.formats._topk import Filter, Found, exact_topk
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -146,6 +147,7 @@ class CompressedTable(StoredFields, ABC):
         *,
         exclude: Sequence[Array] | tuple[Array, Array] | None = None,
         min_recall: float = 1.0,
+        within: Array | None = None,
     ) -> tuple[Array, Array]:
         """The k rows of largest inner product with each query.
 
@@ -153,21 +155,20 @@ class CompressedTable(StoredFields, ABC):
             queries: (num_queries, embedding_dim) floats.
             k: How many, 1..num_embeddings.
             exclude: Rows never to return, a query each: a sequence of row arrays, or CSR (indptr, rows).
-            min_recall: The least acceptable share of the true top k, in (0, 1]. This search is exact at any value.
+            min_recall: The least acceptable share of the true top k, in (0, 1]. Below 1, rows of 1, 2 and 4 bits are
+                ranked by rounded look-ups first; `pintsize.search.TwoStage` trades more recall for time, measured.
+            within: The only rows that may be returned: integers, or a mask of one bool a row. All by default.
 
         Returns:
-            scores (num_queries, k) float32, falling, and rows (num_queries, k) int64. Equal scores come in row order;
-            where fewer than k rows are left, -inf and -1 fill up.
+            scores (num_queries, k) float32, falling, and rows (num_queries, k) int64. Equal scores come in row order.
+            Where fewer than k rows are left, -inf and -1 fill up.
 
         Raises:
-            TableError: k or min_recall out of range, or `exclude` that does not fit.
-            IndexError: An excluded row out of range.
+            TableError: k or min_recall out of range, or `exclude` or `within` that does not fit.
+            IndexError: An excluded row, or one of `within`, out of range.
         """
-        from pintsize.formats._topk import exact_topk
-
-        scores, found = exact_topk(
-            self, checked_queries(queries, self.embedding_dim, self._device), k, exclude, min_recall
-        )
+        asked = checked_queries(queries, self.embedding_dim, self._device)
+        scores, found = exact_topk(self, asked, k, exclude, within, min_recall)
         return like(scores, queries), like(found, queries)
 
     # -- what a format writes --------------------------------------------------------------------------------------
@@ -214,8 +215,8 @@ class CompressedTable(StoredFields, ABC):
             out[:, begin - start : end - start] = queries @ decoded.T
         return out
 
-    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
-        """For each query, rows in rising order that surely hold its k best, or None where only scores can tell."""
+    def _search(self, queries: Array, k: int, wanted: Filter) -> Found | None:
+        """The k best rows of each query by a search of this format's own, or None where only scores can tell."""
         return None
 
     @abstractmethod

@@ -15,7 +15,9 @@ from pintsize.errors import TableError
 from pintsize.formats._addresses import rows_at, shared_at
 from pintsize.formats._packing import packed_width, unpack
 from pintsize.formats._rotation import check_rotation, rotate, rotate_back
-from pintsize.formats._scan import byte_candidates
+from pintsize.formats._scan import byte_scores, scan_bytes
+from pintsize.formats._scan_bits import likely_rows, nearly_topk
+from pintsize.formats._topk import Filter, Found
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
@@ -223,10 +225,23 @@ class ScalarTable(CompressedTable):
         )  # fmt: skip
         return fields, kept
 
-    def _candidates(self, queries: Array, k: int) -> list[NDArray[np.int64]] | None:
-        if self._device is not None:
-            return None
-        return byte_candidates(self, queries if self.rotation is None else rotate(queries, self.rotation), k)
+    def _search(self, queries: Array, k: int, wanted: Filter) -> Found | None:
+        return scan_bytes(self, self._turned(queries), k, wanted) if self._device is None else None
+
+    def _scores_of(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        return byte_scores(self, self._turned(queries), rows)
+
+    def _likely(
+        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64] | None:
+        return likely_rows(self, self._turned(queries), count, allowed)
+
+    def _nearly(self, queries: Array, k: int, wanted: Filter) -> tuple[Found, NDArray[np.bool_]] | None:
+        return nearly_topk(self, self._turned(queries), k, wanted) if self._device is None else None
+
+    def _turned(self, queries: Array) -> Array:
+        """Queries for the rows as they are coded."""
+        return queries if self.rotation is None else rotate(queries, self.rotation)
 
     @property
     def _unrotated(self) -> ScalarTable:

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "bindings.hpp"
@@ -9,45 +12,60 @@
 namespace pintsize {
 namespace {
 
-constexpr int64_t kChunk = 2048;  // rows whose scales are decoded at a time
+// Lists of several parts of the rows, (parts x count x k), into the first of them. Equal scores keep the lower row.
+void merge_parts(const ScanLists& lists, int64_t parts, int64_t count, int64_t k) {
+  std::vector<float> scores(parts * k);
+  std::vector<int64_t> rows(parts * k), order(parts * k);
+  for (int64_t q = 0; q < count; ++q) {
+    for (int64_t p = 0; p < parts; ++p) {
+      std::memcpy(scores.data() + p * k, lists.scores + (p * count + q) * k, k * sizeof(float));
+      std::memcpy(rows.data() + p * k, lists.rows + (p * count + q) * k, k * sizeof(int64_t));
+    }
+    std::iota(order.begin(), order.end(), 0);
+    // Parts come in the order of their rows, and so do equal scores within a list.
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+    for (int64_t i = 0; i < k; ++i) {
+      lists.scores[q * k + i] = scores[order[i]];
+      lists.rows[q * k + i] = rows[order[i]];
+    }
+  }
+}
 
 }  // namespace
 
 void bind_scan(nb::module_& m) {
-  m.def("scan_reach", [](int largest) { return scan().reach(largest); });
-  // Candidates for the k best of each query among byte-code records. Every thread goes through its own rows with its own
-  // lists, in `parts` of (queries x capacity); `held` is (parts x queries). Returns false where
-  // a query has more candidates than room for them.
+  // The k best rows of each query among byte-code records, in `parts` lists of (queries x k), of which the first is the
+  // answer. False: the table is not one for this scan, and the lists hold nothing.
   m.def("scan_bytes", [](Address records, int64_t stride, int64_t n, int64_t columns, int64_t code_bytes, bool has_offset,
-                         float unit, float bias, Address codes, int64_t count, int64_t padded, Address step, Address sum,
-                         Address residue, Address error, int64_t k, int64_t capacity, Address high, Address low,
-                         Address row, Address held, int64_t parts) {
+                         float unit, float bias, Address queries, int64_t count, int64_t k, Address starts,
+                         Address hidden, Address allowed, Address scores, Address found, int64_t parts) {
     nb::gil_scoped_release release;
-    const ScanQueries queries{at<const int8_t>(codes), count, padded, at<const float>(step), at<const float>(sum),
-                              at<const float>(residue), at<const float>(error)};
-    const Scan& kernel = scan();
-    std::atomic<bool> fits{true};
-    const int64_t rows_each = (n + parts - 1) / parts;
-    parallel_for(parts, 1, [&](int64_t first_part, int64_t last_part) {
-      std::vector<uint8_t> workspace(kernel.workspace_bytes(columns));
-      std::vector<float> scale(kChunk), offset(kChunk), bound(count);
-      for (int64_t part = first_part; part < last_part; ++part) {
-        bound.assign(count, -std::numeric_limits<float>::infinity());
-        const int64_t place = part * count * capacity;
-        ScanFound found{k, capacity, bound.data(), at<int64_t>(held) + part * count, at<float>(low) + place,
-                        at<float>(high) + place, at<int64_t>(row) + place};
-        const int64_t end = (part + 1) * rows_each < n ? (part + 1) * rows_each : n;
-        for (int64_t begin = part * rows_each; begin < end; begin += kChunk) {
-          const int64_t chunk = end - begin < kChunk ? end - begin : kChunk;
-          const uint8_t* first = at<const uint8_t>(records) + begin * stride;
-          kernel.meta(first + code_bytes, stride, chunk, has_offset, unit, bias, scale.data(), offset.data());
-          const ScanRows rows{first, stride, chunk, columns, scale.data(), offset.data()};
-          if (!kernel.offer(rows, queries, 255, begin, found, workspace.data())) fits = false;
-        }
-        for (int64_t q = 0; q < count; ++q) kernel.shrink(found, q);
+    const ScanRows rows{at<const uint8_t>(records), stride, columns, code_bytes, has_offset, unit, bias};
+    const ScanAsked asked{at<const float>(queries), count, k, at<const int64_t>(starts), at<const int64_t>(hidden),
+                          at<const uint8_t>(allowed)};
+    const ScanLists lists{at<float>(scores), at<int64_t>(found)};
+    std::fill_n(lists.scores, parts * count * k, -std::numeric_limits<float>::infinity());
+    std::fill_n(lists.rows, parts * count * k, -1);
+    std::atomic<bool> good{true};
+    const int64_t each = (n + parts - 1) / parts;
+    parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end && good; ++part) {
+        const ScanLists own{lists.scores + part * count * k, lists.rows + part * count * k};
+        if (!scan().bytes(rows, asked, std::min(n, part * each), std::min(n, (part + 1) * each), own)) good = false;
       }
     });
-    return fits.load();
+    if (good && parts > 1) merge_parts(lists, parts, count, k);
+    return good.load();
+  });
+  // Scores of chosen rows, (queries x width), -1 for none.
+  m.def("scan_scores", [](Address records, int64_t stride, int64_t columns, int64_t code_bytes, bool has_offset, float unit,
+                          float bias, Address queries, int64_t count, Address chosen, int64_t width, Address out) {
+    nb::gil_scoped_release release;
+    const ScanRows rows{at<const uint8_t>(records), stride, columns, code_bytes, has_offset, unit, bias};
+    parallel_for(count, std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width)), [&](int64_t begin, int64_t end) {
+      scan().scores(rows, at<const float>(queries) + begin * columns, end - begin,
+                    at<const int64_t>(chosen) + begin * width, width, at<float>(out) + begin * width);
+    });
   });
 }
 

@@ -1,57 +1,46 @@
-// Exact top-k over byte codes in integer arithmetic.
+// Exact top-k over byte codes, most of it in integer arithmetic.
 //
-// A query is rounded to a few bits, and the error of every rounded score is bounded (Cauchy-Schwarz on the rounding
-// residue), so that the rows which may be among the k best are known for certain; the caller rescores only those.
+// A query is rounded to a few bits and multiplied with the leading columns of every row. What rounding and the columns
+// left out can add is bounded (Cauchy-Schwarz), so that rows which cannot reach the query's list are known for certain.
+// The others, few, are scored in float, and that score alone decides.
 #pragma once
 
 #include "dispatch.hpp"
 
 namespace pintsize {
 
-// Rows as bytes, with what turns a sum of codes into a score:  score = scale * sum(q * code) + offset * sum(q).
+// Records of `columns` byte codes with a float16 scale and, if `has_offset`, a float16 offset behind them.
 struct ScanRows {
-  const uint8_t* codes;  // (count x columns), `stride` bytes apart
+  const uint8_t* records;
   int64_t stride;
-  int64_t count;
   int64_t columns;
-  const float* scale;   // (count)
-  const float* offset;  // (count)
+  int64_t code_bytes;
+  bool has_offset;
+  float unit;
+  float bias;
 };
 
-// Queries rounded to step * k, |k| <= reach, padded with zeros to a multiple of 8 columns.
-struct ScanQueries {
-  const int8_t* codes;  // (count x padded)
+struct ScanAsked {
+  const float* queries;  // (count x columns), finite
   int64_t count;
-  int64_t padded;
-  const float* step;     // (count)
-  const float* sum;      // (count): sum of the float query
-  const float* residue;  // (count): sum of the rounding errors
-  const float* error;    // (count): Euclidean norm of the rounding errors
+  int64_t k;
+  const int64_t* starts;  // (count + 1): where a query's rows begin in `hidden`
+  const int64_t* hidden;  // rows never to return, rising within a query
+  const uint8_t* allowed;  // a byte a row, 0 for rows never to return; or null
 };
 
-struct ScanFound {
-  int64_t k;
-  int64_t capacity;   // candidates a query has room for: more than k + 64
-  float* bound;       // (queries): lower bound of the k-th best true score so far
-  int64_t* held;      // (queries): candidates held
-  float* low;         // (queries x capacity): lower bound of a candidate's score
-  float* high;        // (queries x capacity): upper bound
-  int64_t* row;       // (queries x capacity)
+// The lists of the queries, (count x k), best first; empty places are -inf and -1.
+struct ScanLists {
+  float* scores;
+  int64_t* rows;
 };
 
 struct Scan {
-  // The largest |k| of a query code for codes 0..largest.
-  int (*reach)(int largest);
-  // Scale and offset of each row, from the float16 that lie behind its codes (`records` points at the first scale).
-  void (*meta)(const uint8_t* records, int64_t stride, int64_t count, bool has_offset, float unit, float bias,
-               float* scale, float* offset);
-  // Offers rows `first`, first + 1, ... to every query. `workspace` has room for workspace_bytes(columns).
-  // Returns false if a query has more possible rows than it has room for: scan exactly instead.
-  bool (*offer)(const ScanRows& rows, const ScanQueries& queries, int largest, int64_t first, ScanFound& found,
-                uint8_t* workspace);
-  int64_t (*workspace_bytes)(int64_t columns);
-  // Drops the candidates of a query that cannot be among its k best.
-  void (*shrink)(ScanFound& found, int64_t query);
+  // Offers rows [begin, end) to the lists. False: bounds tell too little of this table, scores alone must decide.
+  bool (*bytes)(const ScanRows& rows, const ScanAsked& asked, int64_t begin, int64_t end, const ScanLists& lists);
+  // Scores of (count x width) rows, a line a query; a row of -1 scores -inf.
+  void (*scores)(const ScanRows& rows, const float* queries, int64_t count, const int64_t* chosen, int64_t width,
+                 float* out);
 };
 
 PINTSIZE_DECLARE(Scan, scan)
