@@ -70,4 +70,5 @@ NB_MODULE(_native, m) {
   bind_descend(m);
   bind_topk(m);
   bind_scan(m);
+  bind_files(m);
 }
