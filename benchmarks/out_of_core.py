@@ -1,9 +1,9 @@
 """Look-ups in a table larger than memory, held against a mapped file and against what the storage gives.
 
 A bundle of 400,000,000 x 64 at 4 bits (14.4 GB) is made through the streaming path, from rows made as they are asked
-for. It is then read by a process that a control group holds to 2 GB, of which the page cache is a part; where no group
-can be made, the result says so. Batches of uniform rows start cold: before each, the pages of the file are dropped.
-Batches of Zipf rows, popular rows scattered over the file, follow each other under the limit.
+for. Both that and the reading happen in processes that a control group holds to 2 GiB, of which the page cache is a
+part; where no group can be made, the result says so. Batches of uniform rows start cold: before each, the pages of the
+file are dropped. Batches of Zipf rows, popular rows scattered over the file, follow each other under the limit.
 
 python benchmarks/out_of_core.py --folder DIR   (15 GB of disk there; --rows 2000000 tries it out)
 """
@@ -35,7 +35,10 @@ from pintsize.formats.scalar import ScalarTable
 COLUMNS, METHOD, TABLE = 64, "integer:bits=4", "item"
 BATCH, EXPONENT = 4096, 1.05
 LIMIT, CACHE = 2 << 30, 512 << 20
-WARM_IDS = 4_000_000
+WARM_IDS, WARM_SECONDS = 8_000_000, 90
+CEILINGS = ("threads", "ring", "ring in batches")
+READ_AHEAD = ("memmap", "mapped lookup")
+PEER = "memmap, MADV_RANDOM"
 MIB = 2**20
 
 Read = Callable[[np.ndarray], np.ndarray]
@@ -101,8 +104,8 @@ def most_held(group: Path) -> dict[str, Any]:
     return {"group_peak_mib": int(peak.read_text()) / MIB, "group_out_of_memory": int(killed)}
 
 
-def ceiling_reader(folder: str) -> Callable[[Path, np.ndarray, int, bool], float]:
-    """Compiles random_reads.cpp; reads a second of these pages of a file."""
+def ceiling_reader(folder: str) -> Callable[[Path, np.ndarray, int, int], float]:
+    """Compiles random_reads.cpp; reads a second of these pages of a file at a depth, by one of `CEILINGS`."""
     library = Path(folder) / "random_reads.so"
     source = Path(__file__).with_name("random_reads.cpp")
     compiler = os.environ.get("CXX", "c++")
@@ -111,8 +114,8 @@ def ceiling_reader(folder: str) -> Callable[[Path, np.ndarray, int, bool], float
     call.restype = ctypes.c_double
     call.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int]
 
-    def read(path: Path, pages: np.ndarray, depth: int, ring: bool) -> float:
-        seconds = call(bytes(path), pages.ctypes.data, len(pages), depth, ring)
+    def read(path: Path, pages: np.ndarray, depth: int, by: int) -> float:
+        seconds = call(bytes(path), pages.ctypes.data, len(pages), depth, by)
         return len(pages) / seconds if seconds > 0 else float("nan")
 
     return read
@@ -150,7 +153,7 @@ class Readers:
         self._maps = [mapping_under(self.table.records)]
         self.ways: dict[str, Read] = {
             "memmap": self._memmap(place, None),
-            "memmap, MADV_RANDOM": self._memmap(place, mmap.MADV_RANDOM),
+            PEER: self._memmap(place, mmap.MADV_RANDOM),
             "mapped lookup": self.table.lookup,
         }
         paged, passed, cached = (loaded.cold(TABLE, cache_bytes=size) for size in (None, 0, CACHE))
@@ -191,54 +194,64 @@ def uniform(readers: Readers, repeats: int, ceiling: Callable[..., float]) -> di
     rates: dict[str, list[float]] = {}
     agree = True
     for repeat in range(repeats + 1):
-        order = [*readers.ways, "ring", "threads"]
+        order = [*readers.ways, *CEILINGS]
         for name in order[repeat % len(order) :] + order[: repeat % len(order)]:
             readers.drop()
             if name in readers.ways:
-                rows = rng.integers(0, n, BATCH)
+                rows = rng.integers(0, n, timed_rows(name))
                 started = time.perf_counter()
                 found = readers.ways[name](rows)
-                rate = BATCH / (time.perf_counter() - started)
-                agree = agree and np.array_equal(found, readers.table.lookup(rows))
+                rate = len(rows) / (time.perf_counter() - started)
+                agree = agree and np.array_equal(found, readers.ways[PEER](rows))
             else:
-                rate = ceiling(readers.file, np.sort(rng.integers(0, pages, BATCH)), readers.depth, name == "ring")
+                rate = ceiling(
+                    readers.file, np.sort(rng.integers(0, pages, BATCH)), readers.depth, CEILINGS.index(name)
+                )
             if repeat:  # the first round warms up code, not pages
                 rates.setdefault(name, []).append(rate)
-    ceilings = {name: spread(rates.pop(name)) for name in ("ring", "threads")}
-    best = max(c["median"] for c in ceilings.values())
-    ways = {name: spread(own) for name, own in rates.items()}
-    plain = {name: ways[name]["median"] for name in ("memmap", "memmap, MADV_RANDOM", "mapped lookup")}
-    for name, way in ways.items():
-        way["share_of_ceiling"] = way["median"] / best
-        way["times"] = {other: way["median"] / rate for other, rate in plain.items()}
-        way["times_by_repeat"] = spread([a / b for a, b in zip(rates[name], rates["memmap"], strict=True)])
-    return {"rows_per_second": ways, "ceiling_reads_per_second": ceilings, "rows_agree": bool(agree)}
+    best = max(CEILINGS, key=lambda name: float(np.median(rates[name])))
+    ways = [
+        {
+            "way": name,
+            "rows_timed": timed_rows(name),
+            "rows_per_second": spread(rates[name]),
+            "share_of_ceiling": float(np.median(rates[name]) / np.median(rates[best])),
+            "times_advised_memmap": spread(list(np.divide(rates[name], rates[PEER]))),
+            "times_memmap": float(np.median(rates[name]) / np.median(rates["memmap"])),
+        }
+        for name in readers.ways
+    ]
+    ceilings = {name: spread(rates[name]) for name in CEILINGS}
+    return {"ways": ways, "ceiling_reads_per_second": ceilings, "ceiling": best, "rows_agree": bool(agree)}
 
 
-def zipf(readers: Readers, repeats: int) -> dict[str, Any]:
+def timed_rows(name: str) -> int:
+    """Where the system reads ahead around every row, a part of a batch tells the rate: a whole one takes a minute."""
+    return BATCH // 32 if name in READ_AHEAD else BATCH
+
+
+def zipf(readers: Readers, repeats: int) -> list[dict[str, Any]]:
     """Rows a second of Zipf batches under the limit, each way after its own warm-up."""
     n = readers.table.num_embeddings
-    found = {}
-    for name in ("memmap", "mapped lookup", "cold, page cache", "cold, cache of 512 MiB"):
+    found = []
+    for name in (PEER, "cold, page cache", "cold, cache of 512 MiB"):
         rng = np.random.default_rng(2)
         readers.drop()
-        began = time.perf_counter()
-        for _ in range(WARM_IDS // BATCH):
+        began, warmed = time.perf_counter(), 0
+        while warmed < WARM_IDS and time.perf_counter() - began < WARM_SECONDS:
             readers.ways[name](zipf_rows(rng, n, BATCH))
-            if time.perf_counter() - began > 60:
-                break
-        rates = []
+            warmed += BATCH
+        rates, distinct = [], []
         for _ in range(repeats):
             rows = zipf_rows(rng, n, BATCH)
             started = time.perf_counter()
             readers.ways[name](rows)
             rates.append(BATCH / (time.perf_counter() - started))
-        found[name] = {**spread(rates), "warm_up_seconds": time.perf_counter() - began}
-    return {"exponent": EXPONENT, "distinct_share": distinct_share(n), "rows_per_second": found}
-
-
-def distinct_share(n: int) -> float:
-    return len(np.unique(zipf_rows(np.random.default_rng(3), n, BATCH))) / BATCH
+            distinct.append(len(np.unique(rows)) / BATCH)
+        found.append(
+            {"way": name, "warmed_by": warmed, "rows_per_second": spread(rates), "distinct": float(np.mean(distinct))}
+        )
+    return found
 
 
 def agreement(readers: Readers) -> float:
@@ -270,22 +283,21 @@ def measure(bundle: Path, repeats: int) -> dict[str, Any]:
         }
 
 
-def in_group(bundle: Path, repeats: int) -> dict[str, Any]:
-    """The measurement in a child process inside the control group."""
-    words = [sys.executable, __file__, "--folder", str(bundle.parent), "--measure", str(bundle)]
+def in_group(*words: str) -> dict[str, Any]:
+    """What this program says when it is run with these words in a child process inside a control group."""
     with control_group(LIMIT) as group:
 
         def enter() -> None:
             if group is not None:
                 (group / "cgroup.procs").write_text(str(os.getpid()))
 
-        run = subprocess.run([*words, "--repeats", str(repeats)], stdout=subprocess.PIPE, text=True, preexec_fn=enter)
+        command = [sys.executable, __file__, *words]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=enter)
         if run.returncode:
-            raise SystemExit(f"the measurement ended with {run.returncode}")
+            raise SystemExit(f"the process in the control group ended with {run.returncode}")
         held = {} if group is None else most_held(group)
-    result: dict[str, Any] = json.loads(run.stdout)
     said = "none could be made: pages are dropped before each uniform batch, and Zipf batches have the whole machine"
-    return {"limit_mib": LIMIT / MIB, "control_group": "yes" if group is not None else said, **held, **result}
+    return {"control_group": "2 GiB" if group is not None else said, **held, **json.loads(run.stdout)}
 
 
 def main() -> None:
@@ -293,17 +305,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=400_000_000)
     parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=["make", "measure"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.repeats)))
-        return
     arguments.folder.mkdir(parents=True, exist_ok=True)
     bundle = arguments.folder / f"{arguments.rows}x{COLUMNS}.bundle"
-    made = {} if bundle.exists() else make_bundle(bundle, arguments.rows)
-    results = {"method": METHOD, "making": made, **in_group(bundle, arguments.repeats)}
-    print(json.dumps(results, indent=1))
-    print(write("out_of_core", {**provenance("numpy"), "results": [results]}))
+    if arguments.step == "make":
+        print(json.dumps(make_bundle(bundle, arguments.rows)))
+    elif arguments.step == "measure":
+        print(json.dumps(measure(bundle, arguments.repeats)))
+    else:
+        words = [f"--{name}={getattr(arguments, name)}" for name in ("folder", "rows", "repeats")]
+        made = "it was there" if bundle.exists() else in_group(*words, "--step=make")
+        results = {"method": METHOD, "making": made, **in_group(*words, "--step=measure")}
+        print(json.dumps(results, indent=1))
+        print(write("out_of_core", {**provenance("numpy"), "results": results}))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from pintsize.bundle._row_reads import BLOCK, RowFile
+from pintsize.kernels import native
 
 __all__ = ["UNMEASURED", "measured_depth"]
 
@@ -29,7 +30,7 @@ def measured_depth(file: RowFile) -> int:
     device = file.status.st_dev
     if device not in _known:
         blocks = file.size // BLOCK
-        if file.direct < 0 or blocks < 8 * _DEPTHS[-1]:
+        if file.direct < 0 or native() is None or blocks < 8 * _DEPTHS[-1]:
             return UNMEASURED
         _known[device] = _measured(file, blocks)
     return _known[device]
@@ -44,7 +45,7 @@ def _measured(file: RowFile, blocks: int) -> int:
             rows = np.sort(rng.integers(0, blocks, max(128, 8 * depth)))
             into = np.empty((len(rows), BLOCK), np.uint8)
             started = time.perf_counter()
-            file.read(0, rows, into, depth)
+            file.read(0, rows, into, depth, uncached=True)
             rates[depth] = max(rates.get(depth, 0.0), len(rows) / (time.perf_counter() - started))
             if time.perf_counter() - begun > _SECONDS:
                 break

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -33,13 +32,12 @@ class RowFile:
     Args:
         directory: Where it lies.
         name: Its name there.
-        uncached: Whether reads shall pass the page cache by, where the file system lets them.
 
     Raises:
         BundleError: It cannot be opened.
     """
 
-    def __init__(self, directory: Directory, name: str, uncached: bool) -> None:
+    def __init__(self, directory: Directory, name: str) -> None:
         self.where = f"{directory.path}/{name}"
         with directory.open(name) as (fd, size):
             self.plain = os.dup(fd)
@@ -48,10 +46,8 @@ class RowFile:
         if hasattr(os, "posix_fadvise"):
             # Reading ahead would bring in what the next row is not in: megabytes a row, on some machines.
             os.posix_fadvise(self.plain, 0, 0, os.POSIX_FADV_RANDOM)
-        self.direct = -1
+        self.direct = self._opened_directly(directory, name) if _DIRECT else -1
         self.ring = native() is not None and bool(native().has_ring())
-        if uncached and _DIRECT and native() is not None:
-            self.direct = self._opened_directly(directory, name)
 
     def _opened_directly(self, directory: Directory, name: str) -> int:
         """A descriptor whose reads come from the device, or -1: not every file system has them."""
@@ -70,8 +66,10 @@ class RowFile:
         weakref.finalize(self, os.close, fd)
         return fd
 
-    def read(self, begin: int, rows: NDArray[np.int64], out: NDArray[np.uint8], depth: int) -> None:
+    def read(self, begin: int, rows: NDArray[np.int64], out: NDArray[np.uint8], depth: int, *, uncached: bool) -> None:
         """Writes records to `out`, (len(rows), width), of an array at byte `begin`; `rows` rise and lie in it.
+
+        `uncached` reads pass the page cache by, where the file system and the kernels let them.
 
         Raises:
             BundleError: The system cannot read it, or it has become shorter.
@@ -81,8 +79,9 @@ class RowFile:
             place, error = _twin(self.plain, begin, rows, out, depth)
         else:
             place, error = kernels.read_rows(
-                self.plain, self.direct, begin, out.shape[1], address(rows), len(rows), address(out), depth, self.ring
-            )
+                self.plain, self.direct if uncached else -1, begin, out.shape[1],
+                address(rows), len(rows), address(out), depth, self.ring,
+            )  # fmt: skip
         if place >= 0 and error:
             raise BundleError(f"{self.where}: it cannot be read at byte {place}: {os.strerror(error)}")
         if place >= 0:
@@ -97,13 +96,13 @@ class RowReader:
     Args:
         file: The file.
         place: Where the array lies in it; its first axis is the rows.
-        cache_bytes: How much of it may be kept.
+        cache_bytes: How much of it may be kept; None leaves that to the page cache.
     """
 
-    def __init__(self, file: RowFile, place: Placed, cache_bytes: int) -> None:
-        self._file, self._place = file, place
+    def __init__(self, file: RowFile, place: Placed, cache_bytes: int | None) -> None:
+        self._file, self._place, self._uncached = file, place, cache_bytes is not None
         self._width = (place.end - place.begin) // max(1, place.shape[0])
-        self.cache = RowCache(self._width, cache_bytes) if self._width else RowCache(1, 0)
+        self.cache = RowCache(max(1, self._width), cache_bytes or 0)
 
     def take(self, rows: NDArray[np.int64], depth: int) -> NDArray[Any]:
         """(len(rows), ...) copies of these rows, each once, rising and in range; at most `depth` reads wait.
@@ -115,11 +114,11 @@ class RowReader:
         if records.size:
             missing = self.cache.find(rows, records)
             if len(missing) == len(rows):
-                self._file.read(self._place.begin, rows, records, depth)
+                self._file.read(self._place.begin, rows, records, depth, uncached=self._uncached)
                 self.cache.keep(rows, records)
             elif len(missing):
                 absent = np.empty((len(missing), self._width), np.uint8)
-                self._file.read(self._place.begin, rows[missing], absent, depth)
+                self._file.read(self._place.begin, rows[missing], absent, depth, uncached=self._uncached)
                 records[missing] = absent
                 self.cache.keep(rows[missing], absent)
         return records.reshape(-1).view(self._place.dtype).reshape(len(rows), *self._place.shape[1:])
@@ -127,20 +126,18 @@ class RowReader:
 
 def _twin(fd: int, begin: int, rows: NDArray[np.int64], out: NDArray[np.uint8], depth: int) -> tuple[int, int]:
     """`read_rows` of the kernels in Python: the byte and errno of the first fault, or -1 and 0."""
-
-    def read(part: NDArray[np.int64]) -> tuple[int, int]:
-        for index in part:
-            place, got = begin + int(rows[index]) * out.shape[1], 0
-            while got < out.shape[1]:
-                try:
-                    count = os.preadv(fd, [out[index].data[got:]], place + got)
-                except OSError as error:
-                    return place + got, error.errno or 0
-                if count == 0:
-                    return place + got, 0
-                got += count
-        return -1, 0
-
-    pieces = np.array_split(np.arange(len(rows)), max(1, min(depth, len(rows))))
-    with ThreadPoolExecutor(len(pieces)) as pool:
-        return next((fault for fault in pool.map(read, pieces) if fault[0] >= 0), (-1, 0))
+    width = out.shape[1]
+    places = (begin + rows * width).tolist()
+    for index in range(-depth, len(rows)):
+        if index + depth < len(rows) and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, places[index + depth], width, os.POSIX_FADV_WILLNEED)
+        got = 0 if index >= 0 else width
+        while got < width:
+            try:
+                count = os.preadv(fd, [out[index].data[got:]], places[index] + got)
+            except OSError as error:
+                return places[index] + got, error.errno or 0
+            if count == 0:
+                return places[index] + got, 0
+            got += count
+    return -1, 0

@@ -27,16 +27,16 @@ class ColdTable:
     """A table whose rows stay on disk. Made by `Bundle.cold`; may be used by several threads at once.
 
     A mapped table waits for one page after the other, each as soon as a row touches it. Here the rows of a call are
-    sorted, each is read once, and many reads are in flight: by io_uring where the kernel has it, else by threads that
-    do nothing but read (`PINTSIZE_NUM_THREADS` does not count those). The rows that came are a small table of the same
-    format, and that answers: every format, bit and error is that of the mapped table. It is no `CompressedTable`
-    itself, since scores and top-k go through all rows, which the mapped table does well from any storage.
+    sorted, each is read once, and many reads are in flight. The rows that came are a small table of the same format,
+    and that answers: every format, bit and error is that of the mapped table. It is no `CompressedTable` itself, since
+    scores and top-k go through all rows in order, which the mapped table does well from any storage.
 
-    Rows are read into the page cache of the system, which keeps them as long as memory allows, or, with `cache_bytes`,
-    past it into a cache of rows of our own. The first needs no setting and shares its memory with everything else. The
-    second keeps a hundred times as many scattered rows in the same bytes, never more of them than it was given, and
-    costs less for a row that is read only once. Whatever all rows share (codebooks, rotations, a basis), and the row
-    map of a partitioned table, is held in memory.
+    Rows are read into the page cache of the system, which is told ahead what will be read and keeps it as long as
+    memory allows; or, with `cache_bytes`, past it into a cache of rows of our own, by io_uring where the kernel has it,
+    else by threads that do nothing but read (`PINTSIZE_NUM_THREADS` does not count those). The first needs no setting
+    and shares its memory with everything else. The second keeps a hundred times as many scattered rows in the same
+    bytes, never more of them than it was given, and costs less for a row that is read only once. Whatever all rows
+    share (codebooks, rotations, a basis), and the row map of a partitioned table, is held in memory.
 
     A file that can no longer be read is a `BundleError`, where a mapping would end the process with SIGBUS.
 
@@ -61,9 +61,11 @@ class ColdTable:
         read = _read_from_file(table)
         tensors = table.tensors()
         whole = sum(tensors[name].nbytes for name in read) or 1
-        budget = cache_bytes or 0
         self._readers = {
-            name: RowReader(file, placed[name], budget * tensors[name].nbytes // whole) for name in sorted(read)
+            name: RowReader(
+                file, placed[name], None if cache_bytes is None else cache_bytes * tensors[name].nbytes // whole
+            )
+            for name in sorted(read)
         }
         self._table = CompressedTable.from_tensors(
             table.header(), {name: a if name in read else np.array(a) for name, a in tensors.items()}

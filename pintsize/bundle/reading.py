@@ -126,7 +126,7 @@ class Bundle(Mapping[str, CompressedTable]):
         compressed, name = self[table], self.manifest["tables"][table]["file"]
         directory = Directory(self.path)
         try:
-            file = RowFile(directory, name, uncached=cache_bytes is not None)
+            file = RowFile(directory, name)
         finally:
             directory.close()
         if _identity(file.status) != _identity(self._files[table]):

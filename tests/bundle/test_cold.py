@@ -308,10 +308,10 @@ def test_the_depth_is_measured_once_a_device(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(_depth, "_known", {})
     bundle, file = own_bundle(tmp_path / "b", 3000 * BLOCK // 64)
     cold = bundle.cold("t")
-    if kernels.native() is None or bundle.cold("t", cache_bytes=0)._readers["rows"]._file.direct < 0:
+    if kernels.native() is None or cold._readers["rows"]._file.direct < 0:
         assert cold.depth == _depth.UNMEASURED
         return
-    measured = bundle.cold("t", cache_bytes=0).depth
+    measured = cold.depth
     assert measured in _depth._DEPTHS
     assert list(_depth._known) == [os.stat(file).st_dev]
     monkeypatch.setattr(_depth, "_measured", None)
@@ -324,7 +324,7 @@ def test_the_shallowest_depth_that_is_near_the_best_is_taken(monkeypatch) -> Non
 
         now, channels = 0.0, 16
 
-        def read(self, begin: int, rows: np.ndarray, out: np.ndarray, depth: int) -> None:
+        def read(self, begin: int, rows: np.ndarray, out: np.ndarray, depth: int, uncached: bool) -> None:
             Device.now += 1e-3 * len(rows) / min(depth, self.channels)
 
     monkeypatch.setattr(_depth.time, "perf_counter", lambda: Device.now)

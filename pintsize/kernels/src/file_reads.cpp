@@ -1,5 +1,6 @@
 #include "file_reads.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,7 +41,25 @@ class Reading {
     if (!memory_) throw std::bad_alloc();
   }
 
-  Fault by_threads() {
+#ifdef POSIX_FADV_WILLNEED
+  // The page cache begins to read `depth` spans ahead of the one that is waited for. Of the ways through the page cache
+  // this one is the fastest at any number of rows: a ring's reads wait for pages by a detour.
+  void by_page_cache() {
+    std::vector<Span> spans(depth_);
+    int64_t begun = 0, ended = 0;
+    for (;;) {
+      while (begun - ended < depth_ && taken(spans[begun % depth_])) {
+        const Span& span = spans[begun++ % depth_];
+        posix_fadvise(file_.plain, start(span), length(span), POSIX_FADV_WILLNEED);
+      }
+      if (begun == ended) return;
+      const int slot = static_cast<int>(ended++ % depth_);
+      finish(spans[slot], slot, 0);
+    }
+  }
+#endif
+
+  void by_threads() {
     auto work = [this](int slot) {
       Span span;
       while (taken(span)) {
@@ -59,7 +78,6 @@ class Reading {
     }
     work(0);
     for (auto& thread : others) thread.join();
-    return fault_;
   }
 
 #ifdef PINTSIZE_RING
@@ -174,12 +192,19 @@ bool has_ring() {
 Fault read_rows(const FileRows& file, const int64_t* rows, int64_t count, uint8_t* out, int depth, bool ring) {
   if (count == 0 || file.width == 0) return {};
   Reading reading(file, rows, count, out, depth);
+#ifdef POSIX_FADV_WILLNEED
+  if (file.direct < 0) {
+    reading.by_page_cache();
+    return reading.fault();
+  }
+#endif
 #ifdef PINTSIZE_RING
   if (ring && reading.by_ring()) return reading.fault();
 #else
   static_cast<void>(ring);
 #endif
-  return reading.by_threads();
+  reading.by_threads();
+  return reading.fault();
 }
 
 }  // namespace pintsize

@@ -1,4 +1,5 @@
-// Rows read from a file, many reads at a time: by io_uring where the kernel has it, else by threads.
+// Rows read from a file, many reads at a time: through the page cache, which is told ahead what will be read, or past it,
+// by io_uring where the kernel has it, else by threads.
 #pragma once
 
 #include <cstdint>
