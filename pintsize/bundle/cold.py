@@ -34,7 +34,7 @@ class ColdTable:
     Rows are read into the page cache of the system, which is told ahead what will be read and keeps it as long as
     memory allows; or, with `cache_bytes`, past it into a cache of rows of our own, by io_uring where the kernel has it,
     else by threads that do nothing but read (`PINTSIZE_NUM_THREADS` does not count those). The first needs no setting
-    and shares its memory with everything else. The second keeps a hundred times as many scattered rows in the same
+    and shares its memory with everything else. The second keeps dozens of times as many scattered rows in the same
     bytes, never more of them than it was given, and costs less for a row that is read only once. Whatever all rows
     share (codebooks, rotations, a basis), and the row map of a partitioned table, is held in memory.
 
