@@ -45,7 +45,7 @@ class RowCache:
             return np.arange(len(rows))
         missing = []
         with self._lock:
-            self._clock += 1
+            self._clock = (self._clock + 1) % 2**32
             for start in range(0, len(rows), _AT_A_TIME):
                 asked = rows[start : start + _AT_A_TIME]
                 own = self._set_of(asked)
