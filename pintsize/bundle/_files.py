@@ -46,6 +46,11 @@ class Directory:
         """Everything that lies in the directory."""
         return sorted(os.listdir(self._fd))
 
+    def descriptor(self, name: str, flags: int = 0) -> int:
+        """Opens whatever has this plain name for reading; links are not followed. Raises OSError."""
+        # Without O_NONBLOCK a named pipe in the place of a file would wait for ever.
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, dir_fd=self._fd)
+
     @contextmanager
     def open(self, name: str) -> Iterator[tuple[int, int]]:
         """The descriptor and the size of a regular file of this plain name; links are not followed.
@@ -55,8 +60,7 @@ class Directory:
         """
         place = f"{self.path}/{name}"
         try:
-            # Without O_NONBLOCK a named pipe in the place of a file would wait for ever.
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            fd = self.descriptor(name)
         except OSError as error:
             raise BundleError(f"{place}: a regular file is expected; it cannot be opened: {_reason(error)}") from error
         try:

@@ -19,6 +19,7 @@ from pintsize.errors import BundleError, PintsizeError
 from pintsize.formats.base import CompressedTable
 
 if TYPE_CHECKING:
+    from pintsize.bundle.cold import ColdTable
     from pintsize.ids import Ids
 
 __all__ = ["Bundle", "load", "verify"]
@@ -46,12 +47,18 @@ class Bundle(Mapping[str, CompressedTable]):
     """
 
     def __init__(
-        self, path: Path, manifest: Mapping[str, Any], tables: Mapping[str, CompressedTable], ids: Mapping[str, Ids]
+        self,
+        path: Path,
+        manifest: Mapping[str, Any],
+        tables: Mapping[str, CompressedTable],
+        ids: Mapping[str, Ids],
+        files: Mapping[str, os.stat_result],
     ) -> None:
         self.path = path
         self.manifest = MappingProxyType(dict(manifest))
         self.ids = MappingProxyType(dict(ids))
         self._tables = dict(tables)
+        self._files = dict(files)
 
     def __getitem__(self, name: str) -> CompressedTable:
         if name not in self._tables:
@@ -99,6 +106,34 @@ class Bundle(Mapping[str, CompressedTable]):
         found = compressed.lookup(self.ids[table].rows(flat)).reshape(*shape, compressed.embedding_dim)
         return like(found, ids) if is_torch(ids) else found
 
+    def cold(self, table: str, *, cache_bytes: int | None = None, depth: int | None = None) -> ColdTable:
+        """A table larger than memory, for look-ups and bags: its rows are read from the file, many at a time.
+
+        Args:
+            table: The name of a table. `ids` of it, if there are, give the rows of external ids.
+            cache_bytes: Bytes of rows to keep in a cache of our own; 0 keeps none. By default the page cache of the
+                system is the cache.
+            depth: Reads in flight, at most. By default it is measured, once a device: that takes up to a second.
+
+        Raises:
+            KeyError: No such table.
+            TableError: A format whose rows cannot be read one by one (sparse); a budget or depth that is none.
+            BundleError: The file cannot be opened any more, or the bundle has been replaced since it was loaded.
+        """
+        from pintsize.bundle._row_reads import RowFile
+        from pintsize.bundle.cold import ColdTable
+
+        compressed, name = self[table], self.manifest["tables"][table]["file"]
+        directory = Directory(self.path)
+        try:
+            file = RowFile(directory, name)
+        finally:
+            directory.close()
+        if _identity(file.status) != _identity(self._files[table]):
+            raise BundleError(f"{file.where}: it was changed or replaced after the bundle was loaded; load it again")
+        placed = read_layout(_files.mapped(file.plain, file.size), file.where)
+        return ColdTable(compressed, file, placed, cache_bytes=cache_bytes, depth=depth)
+
 
 def load(path: str | os.PathLike[str], *, resident: bool = False) -> Bundle:
     """Opens a bundle.
@@ -127,26 +162,31 @@ def verify(path: str | os.PathLike[str]) -> None:
 
 def _opened(directory: Directory, resident: bool) -> Bundle:
     manifest = _manifest.read_manifest(directory)
-    tables, ids = {}, {}
+    tables, ids, files = {}, {}, {}
     for name, entry in manifest["tables"].items():
-        data, where = _content(directory, entry["file"], manifest, resident)
+        data, where, files[name] = _content(directory, entry["file"], manifest, resident)
         tables[name] = _table(data, entry, where)
         if entry["ids"] is not None:
             from pintsize.bundle import _ids  # Arrow takes longer to import than a bundle without ids to open
 
-            data, where = _content(directory, entry["ids"]["file"], manifest, resident)
+            data, where, _ = _content(directory, entry["ids"]["file"], manifest, resident)
             ids[name] = _ids.read_ids(data, entry["ids"]["kind"], entry["num_embeddings"], where)
-    return Bundle(directory.path, manifest, tables, ids)
+    return Bundle(directory.path, manifest, tables, ids, files)
 
 
 def _content(
     directory: Directory, file: str, manifest: Mapping[str, Any], resident: bool
-) -> tuple[NDArray[np.uint8], str]:
+) -> tuple[NDArray[np.uint8], str, os.stat_result]:
     where = f"{directory.path}/{file}"
     with directory.open(file) as (fd, size):
         if size != manifest["files"][file]["bytes"]:
             raise BundleError(f"{where}: {manifest['files'][file]['bytes']} bytes are expected; found {size}")
-        return (_files.resident if resident else _files.mapped)(fd, size), where
+        return (_files.resident if resident else _files.mapped)(fd, size), where, os.fstat(fd)
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from one that was put in its place; the number alone may be given again."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _table(data: NDArray[np.uint8], entry: Mapping[str, Any], where: str) -> CompressedTable:

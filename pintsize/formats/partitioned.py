@@ -17,7 +17,7 @@ from pintsize.formats._device import fill_on_device
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
 from pintsize.kernels import address, native
 
-__all__ = ["RANK_BLOCK", "PartitionedTable"]
+__all__ = ["RANK_BLOCK", "PartitionedTable", "damaged"]
 
 RANK_BLOCK = 256
 _BLOCK_ROWS = 1 << 16
@@ -95,7 +95,7 @@ class PartitionedTable(CompressedTable):
         xp = namespace(self.part)
         part = xp.take(self.part, rows, axis=0)
         if bool(xp.any(part >= len(self.parts))):
-            raise _damaged(1)
+            raise damaged(1)
         block = rows // RANK_BLOCK
         window = xp.arange(RANK_BLOCK, device=rows.device)[None, :] + (block * RANK_BLOCK)[:, None]
         earlier = window < rows[:, None]
@@ -121,7 +121,7 @@ class PartitionedTable(CompressedTable):
                 continue
             inside = place[mine]
             if bool(xp.any((inside < 0) | (inside >= table.num_embeddings))):
-                raise _damaged(2)
+                raise damaged(2)
             out[mine] = read(table, inside)
 
     def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:
@@ -135,7 +135,7 @@ class PartitionedTable(CompressedTable):
 
         part, place = kernels.locate(rows, self.part, self.before, RANK_BLOCK)
         if bool((part >= len(self.parts)).any()):
-            raise _damaged(1)
+            raise damaged(1)
         self._spread(part, place, out, read)
         return True
 
@@ -153,7 +153,7 @@ class PartitionedTable(CompressedTable):
         layout = self._layout[0]  # type: ignore[index]
         wrong = kernels.partition_rows(layout, address(rows), count, address(begins), address(stood), address(place))
         if wrong:
-            raise _damaged(wrong)
+            raise damaged(wrong)
         for index in np.flatnonzero(np.diff(begins)):
             begin, end = int(begins[index]), int(begins[index + 1])
             if end - begin == count:
@@ -183,7 +183,8 @@ class PartitionedTable(CompressedTable):
         return cls.from_parts(np.concatenate([to_numpy(p.part) for p in parts]), joined)
 
 
-def _damaged(wrong: int) -> TableError:
+def damaged(wrong: int) -> TableError:
+    """The error of a row map that disagrees with the parts: 1, no such part; 2, a place outside its part."""
     what = "belongs to no part" if wrong == 1 else "lies outside its part"
     return TableError(f"partitioned: a row {what}; the table is damaged")
 

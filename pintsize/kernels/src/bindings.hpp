@@ -48,5 +48,6 @@ void bind_descend(nb::module_& m);
 void bind_topk(nb::module_& m);
 void bind_scan(nb::module_& m);
 void bind_scan_bits(nb::module_& m);
+void bind_files(nb::module_& m);
 
 }  // namespace pintsize

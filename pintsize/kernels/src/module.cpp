@@ -71,4 +71,5 @@ NB_MODULE(_native, m) {
   bind_topk(m);
   bind_scan(m);
   bind_scan_bits(m);
+  bind_files(m);
 }
