@@ -19,6 +19,7 @@ from pintsize.formats._fields import PER_ROW, SHARED, StoredFields
 from pintsize.formats._graphs import remember, wants_operator
 from pintsize.formats._inputs import checked_offsets, checked_queries, checked_rows, checked_weights
 from pintsize.formats._outputs import output_for
+from pintsize.formats._small import lookup_array, lookup_tensor
 from pintsize.formats._topk import Filter, Found, exact_topk
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class CompressedTable(StoredFields, ABC):
             from pintsize.formats import _torch_operators
 
             return _torch_operators.lookup(self, rows, out)
+        if out is None and self._device is None:
+            small = lookup_array(self, rows) if type(rows) is np.ndarray else lookup_tensor(self, rows)
+            if small is not None:
+                return small
         flat, shape = checked_rows(rows, self.num_embeddings, self._device)
         result = output_for(out, (*shape, self.embedding_dim), rows, self._device)
         self._fill(flat, result if len(shape) == 1 else result.reshape(-1, self.embedding_dim))
@@ -179,6 +184,10 @@ class CompressedTable(StoredFields, ABC):
 
     def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
         """Writes the rows by a kernel, or answers False where there is none for this table."""
+        return False
+
+    def _lookup_small(self, rows: int, count: int, out: int) -> bool:
+        """Writes `count` int64 rows at an address, not checked yet, to another; False: not these rows or this table."""
         return False
 
     def _bag_native(

@@ -138,6 +138,12 @@ class ScalarTable(CompressedTable):
             return super()._scores(queries, start, stop)
         return self._unrotated._scores(rotate(queries, self.rotation), start, stop)
 
+    def _lookup_small(self, rows: int, count: int, out: int) -> bool:
+        kernels = native()
+        if kernels is None or self._layout is None or self._rotated_densely:
+            return False
+        return kernels.scalar_lookup(self._layout[0], rows, count, out) < 0  # type: ignore[no-any-return]
+
     def _gather_native(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
         kernels = native()
         if kernels is None or self._layout is None:
@@ -199,6 +205,10 @@ class ScalarTable(CompressedTable):
         )  # fmt: skip
         return layout, rotation is None or signs is not None
 
+    @cached_property
+    def _rotated_densely(self) -> bool:
+        return self.rotation is not None and bool(self.rotation.dtype == np.float32)
+
     def _rotate_densely(self, out: NDArray[np.float32]) -> None:
         """Undoes a dense rotation in place; kernels have undone any other."""
         if self.rotation is not None and self.rotation.dtype == np.float32:
@@ -209,10 +219,10 @@ class ScalarTable(CompressedTable):
             out[start : start + (1 << 14)] = rotate_back(out[start : start + (1 << 14)], self.rotation)
 
     @cached_property
-    def _layout(self) -> tuple[tuple[Any, ...], list[NDArray[Any]]] | None:
+    def _layout(self) -> tuple[Any, list[NDArray[Any]]] | None:
         """What the kernels read, in the order of bind_rows.cpp, and the arrays made for that; None: not theirs."""
-        place = rows_at(self.records)
-        if place is None:
+        kernels, place = native(), rows_at(self.records)
+        if kernels is None or place is None:
             return None
         kept: list[NDArray[Any]] = []
         signs = self.rotation if self.rotation is not None and self.rotation.dtype == np.uint8 else None
@@ -223,7 +233,7 @@ class ScalarTable(CompressedTable):
             self.bias, self.unit, shared_at(self.grid, kept), shared_at(signs, kept),
             0 if signs is None else len(signs),
         )  # fmt: skip
-        return fields, kept
+        return kernels.scalar_table(fields), kept
 
     def _search(self, queries: Array, k: int, wanted: Filter) -> Found | None:
         return scan_bytes(self, self._turned(queries), k, wanted) if self._device is None else None

@@ -191,8 +191,8 @@ def fit_pair(
         middle: Fit a (k, k) matrix between the sides; without it, the identity.
         neighbours: Length of the lists; fewer where the right table has fewer rows.
         weight: Of a listed pair against any other.
-        relist: After every second round, list also what the codes rank highest: wrong ones among it are what a ranking
-            suffers from, and no list of the original tables holds them.
+        relist: After every second round, list from then on also what the codes rank highest: wrong ones among it are
+            what a ranking suffers from, and no list of the original tables holds them.
         rounds: Passes over both sides.
         num_scales: A right row's scale is one of so many in equal ratios.
         seed: Of the one random rotation. It cancels in products and is not stored.
@@ -223,5 +223,6 @@ def fit_pair(
             progress(done + 1, rounds)
         if relist and (done + 1) % _RELIST_EVERY == 0 and done + 1 < rounds:
             now = best_rows(fit.left_values, len(left), fit.seen_from_left(), length)
-            lists = listed(pair.left, pair.right, *union(first, now))
+            # What was listed once stays: a wrong row that was put in its place comes back when nothing holds it there.
+            lists = listed(pair.left, pair.right, *union(lists.indptr, lists.ids, now))
     return fit.result()

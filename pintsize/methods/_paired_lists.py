@@ -43,26 +43,31 @@ def best_rows(left: Rows, num_left: int, right: Floats, k: int) -> NDArray[np.in
     return out
 
 
-def union(first: NDArray[np.int32], second: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Rows' lists joined, each entry once.
+def union(
+    indptr: NDArray[np.int64], ids: NDArray[np.int32], more: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Rows' lists with further entries, each entry once.
 
     Args:
-        first: (n, k) int32, distinct within a row.
-        second: (n, l) int32, distinct within a row.
+        indptr: (n + 1) int64.
+        ids: Lists in compressed-row form, distinct within a row.
+        more: (n, k) int32 further entries, distinct within a row.
 
     Returns:
         ``(indptr, ids)``, ids ascending within each row.
     """
-    lengths = np.empty(len(first), np.int64)
+    lengths = np.empty(len(more), np.int64)
     pieces = []
-    for part in chunks(len(first)):
-        both = np.sort(np.concatenate([first[part], second[part]], axis=1), axis=1)
-        new = np.ones(both.shape, bool)
-        new[:, 1:] = both[:, 1:] != both[:, :-1]
-        lengths[part] = new.sum(1)
-        pieces.append(both[new])
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return indptr, np.concatenate(pieces) if pieces else np.empty(0, np.int32)
+    for part in chunks(len(more)):
+        held = np.diff(indptr[part.start : part.stop + 1])
+        count = len(held)
+        owner = np.concatenate([np.repeat(np.arange(count), held), np.repeat(np.arange(count), more.shape[1])])
+        entries = np.concatenate([ids[indptr[part.start] : indptr[part.start + count]], more[part].ravel()])
+        both = np.unique(owner << 32 | entries)
+        lengths[part] = np.bincount(both >> 32, minlength=count)
+        pieces.append((both & 0xFFFFFFFF).astype(np.int32))
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return ends, np.concatenate(pieces) if pieces else np.empty(0, np.int32)
 
 
 def listed(left: Rows, right: Floats, indptr: NDArray[np.int64], ids: NDArray[np.int32]) -> Lists:

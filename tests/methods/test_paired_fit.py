@@ -7,6 +7,7 @@ import pytest
 
 from pintsize import kernels
 from pintsize.evaluation.ranking import rank
+from pintsize.methods import _paired_fit
 from pintsize.methods._paired_fit import LEVELS, fit_pair
 from pintsize.methods._paired_lists import union
 
@@ -153,8 +154,17 @@ def test_progress_is_told():
 
 
 def test_union_lists_each_row_once():
-    first = np.array([[4, 2], [0, 1]], np.int32)
-    second = np.array([[2, 9, 4], [7, 8, 5]], np.int32)
-    indptr, ids = union(first, second)
-    assert indptr.tolist() == [0, 3, 8]
-    assert ids.tolist() == [2, 4, 9, 0, 1, 5, 7, 8]
+    lists = np.array([0, 2, 5, 5]), np.array([4, 2, 0, 1, 3], np.int32)
+    more = np.array([[2, 9, 4], [7, 8, 5], [6, 0, 2]], np.int32)
+    indptr, ids = union(*lists, more)
+    assert indptr.tolist() == [0, 3, 9, 12]
+    assert ids.tolist() == [2, 4, 9, 0, 1, 3, 5, 7, 8, 0, 2, 6]
+
+
+def test_what_was_listed_stays_listed(monkeypatch):
+    lengths = []
+    real = _paired_fit.listed
+    monkeypatch.setattr(_paired_fit, "listed", lambda *a: lengths.append(np.diff(a[2])) or real(*a))
+    fit(*tables(40, 200), rounds=8, neighbours=5)
+    assert len(lengths) == 4
+    assert all((after >= before).all() for before, after in zip(lengths, lengths[1:], strict=False))

@@ -1,4 +1,5 @@
 #include "bindings.hpp"
+#include "ops/check.hpp"
 #include "ops/rotate.hpp"
 #include "ops/scalar_rows.hpp"
 #include "parallel.hpp"
@@ -29,8 +30,7 @@ ScalarTable scalar_table(nb::tuple layout) {
   return t;
 }
 
-void scalar_gather(nb::tuple layout, Address rows, int64_t count, Address out) {
-  const ScalarTable table = scalar_table(layout);
+void scalar_gather(const ScalarTable& table, Address rows, int64_t count, Address out) {
   nb::gil_scoped_release release;
   const ScalarRows& op = scalar_rows();
   parallel_for(count, grain_for(table.columns), [&](int64_t begin, int64_t end) {
@@ -39,9 +39,19 @@ void scalar_gather(nb::tuple layout, Address rows, int64_t count, Address out) {
   });
 }
 
-void scalar_bag(nb::tuple layout, Address rows, int64_t total, Address starts, int64_t bags, bool mean, Address weights,
+// A look-up with its own check of the rows: the place of the first one out of range, before anything is written, or -1.
+int64_t scalar_lookup(const ScalarTable& table, Address rows, int64_t count, Address out) {
+  {
+    nb::gil_scoped_release release;
+    const int64_t bad = check().outside(at<const int64_t>(rows), count, table.rows);
+    if (bad >= 0) return bad;
+  }
+  scalar_gather(table, rows, count, out);
+  return -1;
+}
+
+void scalar_bag(const ScalarTable& table, Address rows, int64_t total, Address starts, int64_t bags, bool mean, Address weights,
                 Address out) {
-  const ScalarTable table = scalar_table(layout);
   nb::gil_scoped_release release;
   const ScalarRows& op = scalar_rows();
   const int64_t* begins = at<const int64_t>(starts);
@@ -66,7 +76,11 @@ void rotate_rows(Address rows, int64_t count, int64_t columns, Address packed, i
 
 void bind_rows(nb::module_& m) {
   m.def("rotate_rows", rotate_rows);
+  // Read once a table: reading sixteen values at every call takes longer than a small look-up.
+  nb::class_<ScalarTable>(m, "ScalarTable");
+  m.def("scalar_table", scalar_table);
   m.def("scalar_gather", scalar_gather);
+  m.def("scalar_lookup", scalar_lookup);
   m.def("scalar_bag", scalar_bag);
 }
 
