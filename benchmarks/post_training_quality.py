@@ -4,10 +4,11 @@
 
 Users and items are both compressed and read back from a saved bundle, whose files are what is counted; every unseen
 item of every test user is ranked. Shares are of the Recall@20 and NDCG@20 of the same seed's float32 tables of 256
-columns (64 for ALS). Settings are chosen on a tenth of the training interactions held out (``--holdout``): those of the wide source and of
-ALS at 16 times (columns with and without a middle matrix, levels, weights of 25 to 400, neighbours of 32 to 128), and
-that lists keep what was listed once. The middle matrix and the number of rounds of spectral-256 at 64 and 128 times, and
-of ALS at 32 times, are not so chosen: they were taken after results of the test part had been seen.
+columns (64 for ALS). Settings are chosen on a tenth of the training interactions held out (``--holdout``): those of the
+wide source and of ALS at 16 times (columns with and without a middle matrix, levels, weights of 25 to 400, neighbours
+of 32 to 128), and that lists keep what was listed once. The middle matrix and the number of rounds of spectral-256 at
+64 and 128 times, and of ALS at 32 times, are not so chosen: they were taken after results of the test part had been
+seen.
 
 Results are written after every run: a run that they hold is not repeated.
 """
