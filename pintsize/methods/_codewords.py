@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from pintsize.errors import MethodError, require
 from pintsize.formats.base import CompressedTable
 from pintsize.formats.codebook import CodebookTable, code_width, pack_codes
-from pintsize.methods._budget import largest
-from pintsize.methods.base import Encoder
+from pintsize.methods._budget import Ratio, largest
+from pintsize.methods.base import Encoder, Family, PostTraining, Traits, one_of
 from pintsize.table import EmbeddingTable
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = [
-    "Codewords", "Frame", "PiecewiseEncoder", "bits_for", "framed_sample", "kmeans", "number_of_codebooks", "padded",
-    "pieces",
+    "CodebookMethod", "Frame", "PiecewiseEncoder", "bits_for", "framed_sample", "kmeans", "number_of_codebooks",
+    "padded", "pieces",
 ]  # fmt: skip
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -40,6 +43,22 @@ def _power_of_two(value: int) -> int:
 Codewords: TypeAlias = Annotated[
     int, Field(ge=2, le=65536, description="Entries of each codebook: a power of two."), AfterValidator(_power_of_two)
 ]
+
+
+class CodebookMethod(PostTraining):
+    """What methods that code rows into codebooks are told: their number, or a ratio that sets it, and their length."""
+
+    family: ClassVar[Family] = "codebooks"
+    traits: ClassVar[Traits] = Traits(extra="compress")
+
+    codebooks: int | None = Field(default=None, ge=1, description="Pieces that a row is cut into.")
+    codewords: Codewords = 256
+    ratio: Ratio | None = None
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        one_of(codebooks=self.codebooks, ratio=self.ratio)
+        return self
 
 
 def bits_for(codewords: int) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from pintsize.errors import require
-from pintsize.methods._budget import Ratio
 from pintsize.methods._codewords import (
-    Codewords,
+    CodebookMethod,
     PiecewiseEncoder,
     bits_for,
     framed_sample,
@@ -20,11 +18,8 @@ from pintsize.methods._codewords import (
     padded,
     pieces,
 )  # fmt: skip
-from pintsize.methods.base import Encoder, Family, PostTraining, Traits, one_of
+from pintsize.methods.base import Encoder
 from pintsize.table import EmbeddingTable
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Opq"]
 
@@ -32,7 +27,7 @@ _ROTATION_ROWS = 64
 _ROUNDS = 20
 
 
-class Opq(PostTraining):
+class Opq(CodebookMethod):
     """Product quantization of rows that are rotated first, so that the pieces share their variance.
 
     faiss alternates between codewords and rotation on a sample of at most 64 rows a codeword, then the codewords are
@@ -42,23 +37,12 @@ class Opq(PostTraining):
     """
 
     name: ClassVar[str] = "opq"
-    family: ClassVar[Family] = "codebooks"
     paper: ClassVar[str] = "Ge, He, Ke & Sun 2013 (CVPR)"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"codebooks": 6, "codewords": 16},
         {"codebooks": 5, "codewords": 16},
         {"ratio": 3, "codewords": 16},
     )
-    traits: ClassVar[Traits] = Traits(extra="compress")
-
-    codebooks: int | None = Field(default=None, ge=1, description="Pieces that a row is cut into.")
-    codewords: Codewords = 256
-    ratio: Ratio | None = None
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        one_of(codebooks=self.codebooks, ratio=self.ratio)
-        return self
 
     def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
         turns = int(table.num_embeddings > self.codewords)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pintsize.errors import require
 from pintsize.formats.base import CompressedTable
 from pintsize.formats.codebook import CodebookTable, code_width
-from pintsize.methods._budget import Ratio
 from pintsize.methods._codewords import (
-    Codewords,
+    CodebookMethod,
     Frame,
     PiecewiseEncoder,
     bits_for,
@@ -22,11 +21,8 @@ from pintsize.methods._codewords import (
     kmeans,
     number_of_codebooks,
 )  # fmt: skip
-from pintsize.methods.base import Encoder, Family, PostTraining, Traits, one_of
+from pintsize.methods.base import Encoder
 from pintsize.table import EmbeddingTable
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Residual"]
 
@@ -51,7 +47,7 @@ class _ResidualEncoder(Encoder):
         return CodebookTable(records, self.columns, m, bits, "sum", codebooks=books)
 
 
-class Residual(PostTraining):
+class Residual(CodebookMethod):
     """Each row as the sum of one codeword from each of `codebooks` codebooks, found one after the other.
 
     faiss trains them on a sample of at most 256 rows a codeword and encodes by beam search, five beams wide. A table
@@ -62,23 +58,14 @@ class Residual(PostTraining):
     """
 
     name: ClassVar[str] = "residual"
-    family: ClassVar[Family] = "codebooks"
     paper: ClassVar[str] = "Chen, Guan & Wang 2010 (Sensors 10); beams: Liu, Lu & Ye 2015, arXiv:1509.05195"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"codebooks": 4, "codewords": 16},
         {"codebooks": 3, "codewords": 8},
         {"ratio": 4, "codewords": 16},
     )
-    traits: ClassVar[Traits] = Traits(extra="compress")
 
     codebooks: int | None = Field(default=None, ge=1, le=256, description="Codewords that are added up for a row.")
-    codewords: Codewords = 256
-    ratio: Ratio | None = None
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        one_of(codebooks=self.codebooks, ratio=self.ratio)
-        return self
 
     def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
         m = number_of_codebooks(table, self.codewords, self.codebooks, self.ratio, whole_rows=True)
