@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,7 @@ def output_for(out: Array | None, shape: tuple[int, ...], asked: Any, device: An
     """Where a result of this shape is written: a new block, or the caller's `out` after a check."""
     if out is None:
         if device is not None:
-            import torch
-
-            return torch.empty(shape, device=device)
+            return sys.modules["torch"].empty(shape, dtype=sys.modules["torch"].float32, device=device)
         return _new(shape)
     ready = device is None and type(out) is np.ndarray and out.dtype == _FLOAT32 and out.flags.carray
     if ready and out.shape == shape and not is_torch(asked):
