@@ -44,7 +44,7 @@ def at_random(path: Path, kills: int) -> dict[str, int]:
     write(path, 0)
     started = time.perf_counter()
     write(path, 0)
-    duration = min(time.perf_counter() - started, 0.05)
+    window = min(time.perf_counter() - started, 0.05)
     seen: set[int] = set()
     current, leftovers = 0, 0
     for _ in range(kills):
@@ -53,11 +53,13 @@ def at_random(path: Path, kills: int) -> dict[str, int]:
             for number in range(current + 1, current + 1000):
                 write(path, number)
             os._exit(0)
-        time.sleep(random.uniform(0, 3 * duration))
+        time.sleep(random.uniform(0, 3 * window))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         number = found(path)
         assert current <= number, f"version {number} came back after {current}"
+        # Whatever else the machine is busy with, about as many kills come in the first save as after it.
+        window *= 1.2 if number == current else 0.85
         current = number
         seen.add(number)
         leftovers += len(os.listdir(path.parent)) > 1
