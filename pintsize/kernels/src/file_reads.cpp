@@ -42,8 +42,7 @@ class Reading {
   }
 
 #ifdef POSIX_FADV_WILLNEED
-  // The page cache begins to read `depth` spans ahead of the one that is waited for. Of the ways through the page cache
-  // this one is the fastest at any number of rows: a ring's reads wait for pages by a detour.
+  // The page cache begins to read `depth` spans ahead of the one that is waited for.
   void by_page_cache() {
     std::vector<Span> spans(depth_);
     int64_t begun = 0, ended = 0;
