@@ -6,9 +6,9 @@ Users and items are both compressed and read back from a saved bundle, whose fil
 item of every test user is ranked. Shares are of the Recall@20 and NDCG@20 of the same seed's float32 tables of 256
 columns (64 for ALS). Settings are chosen on a tenth of the training interactions held out (``--holdout``): those of the
 wide source and of ALS at 16 times (columns with and without a middle matrix, levels, weights of 25 to 400, neighbours
-of 32 to 128), and that lists keep what was listed once. The middle matrix and the number of rounds of spectral-256 at
-64 and 128 times, and of ALS at 32 times, are not so chosen: they were taken after results of the test part had been
-seen.
+of 32 to 128; powers of the singular values of 1 and 2), and that lists keep what was listed once. The middle matrix
+and the number of rounds of spectral-256 at 64 and 128 times, and of ALS at 32 times, are not so chosen: they were taken
+after results of the test part had been seen.
 
 Results are written after every run: a run that they hold is not repeated.
 """
@@ -61,9 +61,10 @@ SPECTRAL = {
 }
 WIDE = {36: ["paired:columns=220,rounds=12"], 64: ["paired:columns=120,rounds=16"]}
 ALS = {
-    16: ["paired:columns=76,levels=3,weight=400,rounds=16", "rabitq:bits=1", "pq:ratio=16", "opq:ratio=16"],
+    16: ["paired:columns=75,levels=3,weight=400,rounds=16", "rabitq:bits=1", "pq:ratio=16", "opq:ratio=16"],
     32: ["paired:columns=56,middle=true,weight=400,rounds=16", "pq:ratio=32", "opq:ratio=32"],
 }
+WIDE_POWER = 2.0  # of singular values
 _SLACK = 0.93  # a textbook method counts for a size even where its float scales make it this much larger
 ALS_SETTINGS = {"regularization": 1.0, "alpha": 40.0, "iterations": 15}
 
@@ -133,7 +134,7 @@ class Runs:
             self.held[key] = run() | {"commit": provenance()["commit"]}
             results = [row for source in self.sources for row in self.rows_of(source)]
             about = provenance("numpy", "scipy", "implicit", "faiss-cpu", "torch")
-            about |= {"als": ALS_SETTINGS, "spectral": {"oversampling": 32, "iterations": 4}}
+            about |= {"als": ALS_SETTINGS, "spectral": {"oversampling": 32, "iterations": 4, "wide_power": WIDE_POWER}}
             write(self.name, about | {"runs": self.held, "results": results})
 
     def rows_of(self, source: Source) -> Iterator[dict[str, Any]]:
@@ -213,9 +214,10 @@ def main() -> None:
     if arguments.holdout:
         split = random_split(split.train, share=0.1, seed=77)
     train = split.train.matrix()
+    wide = {"power": WIDE_POWER}
     sources = [
         Source("spectral-256", SPECTRAL, lambda s: spectral_embedding(train, 256, seed=s), "spectral-256", 256),
-        Source("spectral-768", WIDE, lambda s: spectral_embedding(train, 768, seed=s), "spectral-256", 256),
+        Source("spectral-768", WIDE, lambda s: spectral_embedding(train, 768, seed=s, **wide), "spectral-256", 256),
         Source("als-64", ALS, lambda s: als_embedding(train, 64, s), "als-64", 64),
     ]
     name = "post_training_quality" + ("_holdout" if arguments.holdout else "")

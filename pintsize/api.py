@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
 from pintsize.bundle import Bundle, BundleWriter, load
-from pintsize.errors import MethodError, TableError
+from pintsize.errors import MethodError, MissingExtra, TableError
 from pintsize.formats.base import CompressedTable
 from pintsize.methods import METHODS, method_class
-from pintsize.methods.base import Method, PairMethod, PostTraining, Progress
+from pintsize.methods.base import Method, PairMethod, PostTraining, Progress, TrainTime
 from pintsize.methods.spec import parse
 from pintsize.sources import open_source
 from pintsize.table import EmbeddingTable
@@ -32,7 +32,11 @@ MethodLike: TypeAlias = "str | Method"
 TableProgress: TypeAlias = Callable[[str, int, int], None]
 """Called with a table's name, its rows done and its rows in all."""
 
-_KINDS: tuple[tuple[str, type[Method]], ...] = (("after", PostTraining), ("pair", PairMethod))
+_KINDS: tuple[tuple[str, type[Method]], ...] = (
+    ("after", PostTraining),
+    ("during", TrainTime),
+    ("pair", PairMethod),
+)
 
 
 class MethodRow(NamedTuple):
@@ -41,7 +45,7 @@ class MethodRow(NamedTuple):
     Attributes:
         name: What its spec begins with.
         family: Which kind of idea it is.
-        kinds: What it can do: ``"after"`` training, or a ``"pair"`` of tables.
+        kinds: What it can do: ``"after"`` training, ``"during"`` it, or a ``"pair"`` of tables.
         paper: Where it was published.
     """
 
@@ -61,10 +65,13 @@ def method(spec: MethodLike) -> Method:
 
 
 def available_methods() -> list[MethodRow]:
-    """Every registered method, by name."""
+    """Every registered method, by name; those that only train in torch are left out where it is not installed."""
     rows = []
     for name in sorted(METHODS):
-        kind = method_class(name)
+        try:
+            kind = method_class(name)
+        except MissingExtra:
+            continue
         kinds = tuple(word for word, base in _KINDS if issubclass(kind, base))
         rows.append(MethodRow(name, kind.family, kinds, kind.paper))
     return rows

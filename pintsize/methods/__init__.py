@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pintsize.errors import MethodError
+from pintsize.errors import MethodError, MissingExtra
 
 if TYPE_CHECKING:
     from pintsize.methods.base import Method
@@ -42,6 +42,7 @@ def method_class(name: str) -> type[Method]:
 
     Raises:
         MethodError: No method has it; the nearest names are given.
+        MissingExtra: It trains, and torch is not installed.
     """
     if name not in METHODS:
         import difflib
@@ -49,5 +50,12 @@ def method_class(name: str) -> type[Method]:
         near = difflib.get_close_matches(name, METHODS, 3, 0.5) or sorted(METHODS)
         raise MethodError(f"unknown method {name!r}; did you mean {', '.join(near)}?")
     module, _, attribute = METHODS[name].partition(":")
-    kind: Any = getattr(importlib.import_module(module), attribute)
+    try:
+        kind: Any = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtra(
+            f"{name} trains in torch, which is not installed; run: pip install 'pintsize[train]'"
+        ) from error
     return kind  # type: ignore[no-any-return]

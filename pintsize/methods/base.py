@@ -6,7 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from pintsize.errors import MethodError, TableError
 from pintsize.formats.base import CompressedTable
 from pintsize.table import EmbeddingTable
 
+if TYPE_CHECKING:
+    from pintsize.methods.trainable import TrainableEmbedding
+
 __all__ = [
     "Allocate",
     "Encoder",
@@ -26,6 +29,7 @@ __all__ = [
     "Places",
     "PostTraining",
     "Progress",
+    "TrainTime",
     "Traits",
     "WholeTable",
     "assemble",
@@ -141,6 +145,25 @@ class PairMethod(Method):
         self, left: EmbeddingTable, right: EmbeddingTable, *, seed: int = 0, progress: Progress | None = None
     ) -> tuple[CompressedTable, CompressedTable]:
         """Tables whose inner products rank as those of `left` (users) and `right` (items) do."""
+
+
+class TrainTime(Method):
+    """Learns a table in its compressed form, inside a model that is being trained."""
+
+    @abstractmethod
+    def build(
+        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
+    ) -> TrainableEmbedding:
+        """A drop-in for ``nn.Embedding(num_embeddings, embedding_dim)``; torch's seed decides what is drawn.
+
+        Args:
+            num_embeddings: Rows.
+            embedding_dim: Columns.
+            counts: (num_embeddings,) how often each row is used; some methods need it (`traits.needs_counts`).
+
+        Raises:
+            MethodError: The settings do not fit this shape, or counts are missing.
+        """
 
 
 def encode_table(

@@ -38,3 +38,11 @@ def test_seeds_repeat_and_empty_rows_stay_zero():
 def test_as_many_columns_as_items():
     users, items = spectral_embedding(interactions(20, 8), 8)
     assert users.shape == (20, 8) and items.shape == (8, 8)
+
+
+def test_a_power_of_the_singular_values():
+    train = interactions()
+    users, items = spectral_embedding(train, 4, iterations=12)
+    stronger, same = spectral_embedding(train, 4, iterations=12, power=3)
+    np.testing.assert_array_equal(items, same)
+    np.testing.assert_allclose(stronger, users * (users**2).sum(0), rtol=1e-3, atol=1e-6)
