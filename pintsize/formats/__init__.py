@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "format_class"]
 
 FORMATS = {
+    "block_float": "pintsize.formats.block_float:BlockFloatTable",
     "codebook": "pintsize.formats.codebook:CodebookTable",
     "dense": "pintsize.formats.dense:DenseTable",
     "factored": "pintsize.formats.factored:FactoredTable",

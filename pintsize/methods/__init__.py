@@ -15,6 +15,7 @@ __all__ = ["METHODS", "method_class"]
 METHODS = {
     "bfloat16": "pintsize.methods.full:Bfloat16",
     "binary": "pintsize.methods.binary:Binary",
+    "block_float": "pintsize.methods.block_float:BlockFloat",
     "dedup": "pintsize.methods.dedup:Dedup",
     "float16": "pintsize.methods.full:Float16",
     "full": "pintsize.methods.full:Full",

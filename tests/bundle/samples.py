@@ -24,6 +24,7 @@ EVERY_FORMAT = [
     "factored",
     "sparse",
     "partitioned-deep",
+    "block-float-nvfp4",
 ]
 IDS: dict[str, Any] = {
     "dense-float32": np.random.default_rng(7).permutation(40) - 7,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pintsize.formats._packing import pack
 from pintsize.formats._rotation import random_rotation
 from pintsize.formats.base import CompressedTable
+from pintsize.formats.block_float import KINDS, BlockFloatTable, scale_values
 from pintsize.formats.codebook import CodebookTable, pack_codes
 from pintsize.formats.dense import DenseTable, bfloat16_bits
 from pintsize.formats.factored import FactoredTable
@@ -53,6 +54,16 @@ def scalar(
     return build
 
 
+def block_float(kind: str, unit: float = 1.0) -> Build:
+    def build(n: int, d: int, rng: np.random.Generator) -> CompressedTable:
+        codes = pack(rng.integers(0, KINDS[kind].levels, (n, d)).astype(np.uint8), KINDS[kind].levels)
+        middle = len(scale_values(KINDS[kind].scale)) // 2
+        scales = rng.integers(middle - 4, middle + 4, (n, -(-d // KINDS[kind].block))).astype(np.uint8)
+        return BlockFloatTable(np.concatenate([codes, scales], axis=1), d, kind, unit)
+
+    return build
+
+
 def codebook(codes: int, bits: int, combine: str = "concat", rotated: bool = False, shared: bool = False) -> Build:
     def build(n: int, d: int, rng: np.random.Generator) -> CompressedTable:
         words = min(2**bits, 300)
@@ -91,6 +102,9 @@ def partitioned(*kinds: Build) -> Build:
 
 
 CASES: dict[str, Build] = {
+    "block-float-mx4": block_float("mx4"),
+    "block-float-mx6": block_float("mx6"),
+    "block-float-nvfp4": block_float("nvfp4", unit=0.125),
     **{f"dense-{dtype}": dense(dtype) for dtype in ("float32", "float16", "bfloat16")},
     **{f"scalar-{levels}": scalar(levels) for levels in LEVELS},
     **{f"scalar-{levels}-no-offset": scalar(levels, offset=False) for levels in (2, 3, 4, 16)},
