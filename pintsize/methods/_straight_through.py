@@ -77,9 +77,7 @@ def _nearest_level(ratio: Tensor, low: Tensor, high: Tensor, spacing: Tensor) ->
     return low + spacing * torch.floor((clipped - low) / spacing + 0.5)
 
 
-def learned_step(
-    values: Tensor, step: Tensor, low: Tensor, high: Tensor, spacing: Tensor, damping: Tensor
-) -> Tensor:
+def learned_step(values: Tensor, step: Tensor, low: Tensor, high: Tensor, spacing: Tensor, damping: Tensor) -> Tensor:
     """The nearest level times the step: LSQ (Esser et al. 2020, eqs. 1 to 3).
 
     With ``q`` the level of ``x / s``: the gradient of x is 1 for ``low <= x / s <= high`` and 0 elsewhere; that of s is

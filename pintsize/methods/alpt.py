@@ -142,7 +142,5 @@ class Alpt(TrainTime):
     rate: float = Field(0.05, gt=0, le=10, description="Learning rate of the rows, which no optimizer holds.")
     step_rate: float = Field(0.01, ge=0, le=10, description="Learning rate of the steps.")
 
-    def build(
-        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
-    ) -> AlptTable:
+    def build(self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None) -> AlptTable:
         return AlptTable(num_embeddings, embedding_dim, self.bits, self.rate, self.step_rate)

@@ -115,9 +115,7 @@ class Lsq(TrainTime):
     bits: int = Field(4, ge=1, le=8, description="Bits of a code.")
     group: int | None = Field(None, ge=1, description="Columns that share a step; the whole row by default.")
 
-    def build(
-        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
-    ) -> LsqTable:
+    def build(self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None) -> LsqTable:
         if self.group is not None and self.group > embedding_dim:
             raise MethodError(f"group is at most the {embedding_dim} columns of the table; found {self.group}")
         return LsqTable(num_embeddings, embedding_dim, self.bits, self.group or embedding_dim)
