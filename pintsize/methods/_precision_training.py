@@ -17,7 +17,7 @@ from pintsize.formats.codebook import CodebookTable
 from pintsize.formats.partitioned import PartitionedTable
 from pintsize.methods._bit_allocation import allocate_bits, mixed_bytes
 from pintsize.methods._sign_training import ShadowTable
-from pintsize.methods._straight_through import TINY, learned_step, mean_magnitude, through, to_half
+from pintsize.methods._straight_through import TINY, floored, learned_step, mean_magnitude, to_half
 from pintsize.methods._trained_codes import coded_table
 
 __all__ = ["CANDIDATES", "PrecisionSearch", "PrecisionTable", "row_bytes"]
@@ -76,22 +76,20 @@ class PrecisionTable(ShadowTable):
         factor = torch.tensor(_STEPS, device=self.weight.device)[self.bits.long()]
         self.step.copy_((factor[:, None] * mean_magnitude(self.weight)).clamp_min(TINY))
 
-    @staticmethod
-    def _steps(step: Tensor) -> Tensor:
-        step = step.float()
-        return to_half(through(step, step.detach().clamp_min(TINY)))
-
     def _rows(self, rows: Tensor) -> Tensor:
         bits = self.bits[rows][:, None]
         low, high, spacing = _bounds(bits.clamp_min(1))
-        steps = self._steps(nn.functional.embedding(rows, self.step))
+        shadow = self.shadow(rows)
+        steps = floored(nn.functional.embedding(rows, self.step).float(), shadow, high)
         damping = (self.embedding_dim * high).rsqrt()
-        values = learned_step(self.shadow(rows), steps, low, high, spacing, damping)
+        values = learned_step(shadow, steps, low, high, spacing, damping)
         return torch.where(bits == 0, self.shared.float(), values)
 
     @torch.no_grad()
     def freeze(self) -> CompressedTable:
-        return stored(self.weight, self._steps(self.step), self.bits, self.shared)
+        _, high, _ = _bounds(self.bits.clamp_min(1)[:, None])
+        steps = floored(self.step.float(), self.weight.float(), high)
+        return stored(self.weight, steps, self.bits, self.shared)
 
 
 class PrecisionSearch(ShadowTable):

@@ -133,7 +133,8 @@ class TernaryTable(SignTable):
     def _coded(rows: Tensor) -> tuple[Tensor, Tensor]:
         """Codes -1, 0 and 1 without a gradient, and the scale (n, 1) with one."""
         size = rows.abs()
-        large = size.detach() > 0.7 * mean_magnitude(rows.detach())
+        # So that values that are not numbers are not small, and reach the scale.
+        large = ~(size.detach() <= 0.7 * mean_magnitude(rows.detach()))
         count = large.sum(dim=1, keepdim=True).clamp_min(1)
         alpha = torch.where(large, size, 0.0).sum(dim=1, keepdim=True, dtype=torch.float64) / count
         return rows.detach().sign() * large, alpha.float()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["TINY", "learned_step", "mean_magnitude", "sign", "through", "to_half"]
+__all__ = ["TINY", "floored", "learned_step", "mean_magnitude", "sign", "through", "to_half"]
 
 TINY = 1e-30
 """The least scale that anything is divided by."""
@@ -19,7 +19,7 @@ class _Through(torch.autograd.Function):
         return hard.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -53,6 +53,23 @@ def sign(values: Tensor, clip: float | None = None) -> Tensor:
     return through(soft, torch.where(values.detach() >= 0, 1.0, -1.0).to(values.dtype))
 
 
+def floored(step: Tensor, values: Tensor, high: Tensor) -> Tensor:
+    """Steps as they are used and stored: float16, and at least half the mean magnitude of their values over `high`.
+
+    An optimizer of fixed stride takes small steps to zero or below in a few updates. The gradient passes the floor, so
+    that it leads back.
+
+    Args:
+        step: (..., 1) float32.
+        values: (..., group) float32: what the step is for.
+        high: The highest level; broadcasts to `step`.
+    """
+    values = values.detach()
+    mean = values.abs().mean(dim=-1, keepdim=True, dtype=torch.float64).float()
+    least = (mean / (2 * high)).clamp_min(TINY)
+    return to_half(through(step, torch.maximum(step.detach(), least)))
+
+
 class _LearnedStep(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -64,7 +81,7 @@ class _LearnedStep(torch.autograd.Function):
         return levels * step
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         ratio, levels, low, high, damping = ctx.saved_tensors
         inside = (ratio >= low) & (ratio <= high)
         slope = torch.where(inside, levels - ratio, levels)

@@ -82,7 +82,7 @@ class AlptTable(TrainableEmbedding):
             return self._decoded(rows)
         distinct, places = torch.unique(rows, return_inverse=True)
         values = self._decoded(distinct).requires_grad_()
-        values.register_hook(lambda gradient: self._update(distinct, gradient))
+        values.register_hook(lambda gradient: self._update(distinct, gradient))  # type: ignore[no-untyped-call]
         return nn.functional.embedding(places, values)
 
     def _decoded(self, rows: Tensor) -> Tensor:
@@ -130,6 +130,7 @@ class Alpt(TrainTime):
     the step of a row is learned by its straight-through gradient. The paper takes that gradient in a second pass over
     the batch, at the updated rows; here it is the first pass's, at the updated rows. Rows and steps move by AdaGrad
     with one accumulator a row. While training a code takes a byte, whatever its bits.
+    At 2 bits the noise of stochastic rounding is of the size of the rows, and much less is learned.
     """
 
     name: ClassVar[str] = "alpt"

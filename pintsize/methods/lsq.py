@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pintsize.errors import MethodError
 from pintsize.formats.base import CompressedTable
 from pintsize.methods._sign_training import ShadowTable
-from pintsize.methods._straight_through import TINY, learned_step, through, to_half
+from pintsize.methods._straight_through import TINY, floored, learned_step
 from pintsize.methods._trained_codes import coded_table
 from pintsize.methods.base import Family, TrainTime, Traits
 
@@ -74,26 +74,23 @@ class LsqTable(ShadowTable):
         padded = nn.functional.pad(rows, (0, self.groups * self.group - self.embedding_dim))
         return padded.reshape(len(rows), self.groups, self.group)
 
-    @staticmethod
-    def _steps(step: Tensor) -> Tensor:
-        """Steps as they are stored; an optimizer may take one below zero, from where its gradient still leads back."""
-        step = step.float()
-        return to_half(through(step, step.detach().clamp_min(TINY)))
-
     def _rows(self, rows: Tensor) -> Tensor:
-        steps = self._steps(nn.functional.embedding(rows, self.step))
         values = self._grouped(self.shadow(rows))
-        served = learned_step(values, steps[:, :, None], self.low, self.high, self.spacing, self.damping)
+        steps = floored(nn.functional.embedding(rows, self.step).float()[:, :, None], values, self.high)
+        served = learned_step(values, steps, self.low, self.high, self.spacing, self.damping)
         return served.reshape(len(rows), self.groups * self.group)[:, : self.embedding_dim]
 
     def freeze(self) -> CompressedTable:
         low, spacing = float(self.low), float(self.spacing)
 
         def code(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            steps = self._steps(self.step[start:stop])
-            ratio = self._grouped(self.weight[start:stop].float()) / steps[:, :, None]
+            values = self._grouped(self.weight[start:stop].float())
+            steps = floored(self.step[start:stop].float()[:, :, None], values, self.high)
+            ratio = values / steps
             codes = torch.floor((ratio.clamp(low, float(self.high)) - low) / spacing + 0.5)
-            return codes.reshape(stop - start, self.groups * self.group)[:, : self.embedding_dim], steps * spacing
+            return codes.reshape(stop - start, self.groups * self.group)[:, : self.embedding_dim], steps[
+                :, :, 0
+            ] * spacing
 
         return coded_table(code, self.num_embeddings, self.embedding_dim, 2**self.bits, self.group, low / spacing)
 
@@ -103,7 +100,8 @@ class Lsq(TrainTime):
 
     The gradient of x passes where x is not clipped. That of s is ``q - x / s`` there and the clipping level elsewhere,
     times ``1 / sqrt(group qmax)``. One bit is the sign times s. The paper has one step a layer; here each row, or each
-    `group` of its columns, has its own, and the steps are rounded to float16 in training as in storage.
+    `group` of its columns, has its own, and the steps are
+    rounded to float16 in training as in storage, and never so small that half the mean magnitude would be clipped.
     """
 
     name: ClassVar[str] = "lsq"
