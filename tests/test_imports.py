@@ -53,3 +53,11 @@ def test_without_kernels_one_warning_says_so() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "['Pintsize was installed without its compiled kernels and r']", run.stderr
+
+
+def test_methods_that_also_work_after_training_are_named_without_torch() -> None:
+    code = (
+        "from pintsize.methods.spec import parse\n"
+        "for spec in ('binary', 'ternary', 'mixed_precision:ratio=8'): parse(spec)"
+    )
+    assert "torch" not in brought_in(code)

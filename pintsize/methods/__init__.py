@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "method_class"]
 
 METHODS = {
+    "alpt": "pintsize.methods.alpt:Alpt",
     "bfloat16": "pintsize.methods.full:Bfloat16",
     "binary": "pintsize.methods.binary:Binary",
     "block_float": "pintsize.methods.block_float:BlockFloat",
@@ -21,6 +22,9 @@ METHODS = {
     "full": "pintsize.methods.full:Full",
     "integer": "pintsize.methods.integer:Integer",
     "integer_factorization": "pintsize.methods.integer_factorization:IntegerFactorization",
+    "l2q": "pintsize.methods.l2q:L2q",
+    "l2q_anl": "pintsize.methods.l2q_anl:L2qAnl",
+    "lsq": "pintsize.methods.lsq:Lsq",
     "magnitude": "pintsize.methods.magnitude:Magnitude",
     "mixed_dimension": "pintsize.methods.mixed_dimension:MixedDimension",
     "mixed_precision": "pintsize.methods.mixed_precision:MixedPrecision",

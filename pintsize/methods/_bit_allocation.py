@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["allocate_bits"]
+from pintsize.formats.partitioned import RANK_BLOCK
+
+__all__ = ["allocate_bits", "mixed_bytes"]
 
 Bytes = Callable[[NDArray[np.int64]], int]
 """From the rows that have 0, 1, 2, ... bits to the bytes of the whole table."""
@@ -52,6 +54,21 @@ def allocate_bits(
         if total(moved) <= budget:
             chosen[group], held = high, moved
     return chosen if errors[np.arange(groups), chosen].sum() < least else best
+
+
+def mixed_bytes(held: NDArray[np.int64], row_bytes: NDArray[np.int64], columns: int, shared: int) -> int:
+    """The bytes of a table of which ``held[bits]`` rows have so many bits, row map and mean included.
+
+    Args:
+        held: (widths,) rows.
+        row_bytes: (widths,) bytes of a row.
+        columns: Columns of the mean.
+        shared: Bytes that each width above 0 takes once.
+    """
+    rows, parts = int(held.sum()), int((held > 0).sum())
+    once = int((held[1:] > 0).sum()) * shared + (4 * columns if held[0] else 0)
+    ranks = parts * -(-rows // RANK_BLOCK) * (4 if rows < 2**31 else 8)
+    return int(np.dot(held, row_bytes)) + once + (rows + ranks if parts > 1 else 0)
 
 
 def _upgrades(

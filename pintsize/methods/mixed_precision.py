@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,15 @@ from pintsize.formats._packing import packed_width
 from pintsize.formats._rotation import random_rotation
 from pintsize.formats.base import CompressedTable
 from pintsize.formats.codebook import CodebookTable
-from pintsize.formats.partitioned import RANK_BLOCK, PartitionedTable
-from pintsize.methods._bit_allocation import allocate_bits
+from pintsize.formats.partitioned import PartitionedTable
+from pintsize.methods._bit_allocation import allocate_bits, mixed_bytes
 from pintsize.methods._scalar_codes import REACH, unit_for
 from pintsize.methods._step_search import Rotation, StepEncoder, searched_steps
-from pintsize.methods.base import Allocate, Family, Progress, Traits, WholeTable, one_of
+from pintsize.methods.base import Allocate, Family, Progress, TrainTime, Traits, WholeTable, one_of
 from pintsize.table import EmbeddingTable
+
+if TYPE_CHECKING:
+    from pintsize.methods.trainable import TrainableEmbedding
 
 __all__ = ["MixedPrecision"]
 
@@ -63,19 +66,19 @@ class _Coding:
 
     def total(self, held: NDArray[np.int64]) -> int:
         """The bytes of a table of which ``held[bits]`` rows have so many bits: row map, rotations and mean included."""
-        rows, parts = int(held.sum()), int((held > 0).sum())
-        shared = int((held[1:] > 0).sum()) * int(self.rotation.nbytes) + (4 * self.columns if held[0] else 0)
-        ranks = parts * -(-rows // RANK_BLOCK) * (4 if rows < 2**31 else 8)
-        return int(np.dot(held, self.row_bytes())) + shared + (rows + ranks if parts > 1 else 0)
+        return mixed_bytes(held, self.row_bytes(), self.columns, int(self.rotation.nbytes))
 
 
-class MixedPrecision(WholeTable):
+class MixedPrecision(WholeTable, TrainTime):
     """Groups of rows in 0 to 8 bits: popular rows, and rows that lose more by it, in more.
 
     Rows are sorted by use (by energy where the table has no counts) and cut into groups of equal size. The error of
     each group at each width is measured on a sample and weighted by the group's mean count to the power `alpha`; bits
-    go where they save most a byte until the budget is used. Rows without bits are the mean of all such rows. The paper
-    learns the widths while the model is trained; here they follow from the trained table alone.
+    go where they save most a byte until the budget is used. Rows without bits are the mean of all such rows. After
+    training the widths follow from the table alone. While training, as in the paper, each group has a softmax over 0,
+    2, 3, 4, 6 and 8 bits that is learned with the model, under a penalty on bytes beyond the budget; `retrain` then
+    fixes the widths and learns a step for each row. Rows are grouped by use there, too, or in their order without
+    counts; nothing is rotated.
 
     With `ratio` the result takes at most the table's float32 bytes divided by it, everything counted. With `bits` there
     are as many groups as widths, and no search.
@@ -93,6 +96,8 @@ class MixedPrecision(WholeTable):
     )
     groups: int = Field(128, ge=1, le=4096, description="Groups of rows that share a width, with ratio.")
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of a row's error: its count to this power.")
+
+    weight: float = Field(10.0, ge=0, description="Factor of the penalty on bytes beyond the budget, while training.")
 
     @model_validator(mode="after")
     def _one_budget(self) -> MixedPrecision:
@@ -120,6 +125,25 @@ class MixedPrecision(WholeTable):
         for group, bits in zip(groups, chosen, strict=False):
             bits_of_row[group] = bits
         return _encoded(table, survey, coding, bits_of_row, progress)
+
+    def build(
+        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
+    ) -> TrainableEmbedding:
+        """As `TrainTime.build`: with `ratio` the search, with `bits` a table at these widths."""
+        from pintsize.methods._precision_training import PrecisionSearch, PrecisionTable
+
+        use = np.zeros(num_embeddings) if counts is None else -np.asarray(counts, np.float64)
+        if use.shape != (num_embeddings,):
+            raise MethodError(f"counts are one a row, ({num_embeddings},); found {use.shape}")
+        order = np.argsort(use, kind="stable")
+        count = min(self.groups, max(1, num_embeddings)) if self.bits is None else len(self.bits)
+        group_of_row = np.empty(num_embeddings, np.int32)
+        for index, rows in enumerate(np.array_split(order, count)):
+            group_of_row[rows] = index
+        if self.bits is not None:
+            return PrecisionTable(num_embeddings, embedding_dim, np.array(self.bits, np.uint8)[group_of_row])
+        budget = 4 * num_embeddings * embedding_dim / (self.ratio or 1.0)
+        return PrecisionSearch(num_embeddings, embedding_dim, group_of_row, budget, self.weight)
 
     def _groups(self, table: EmbeddingTable, survey: _Survey) -> list[NDArray[np.int64]]:
         order = np.argsort(-survey.energy, kind="stable") if table.counts is None else table.order_by_count
