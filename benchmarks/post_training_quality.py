@@ -10,7 +10,7 @@ of 32 to 128; powers of the singular values of 1 and 2), and that lists keep wha
 and the number of rounds of spectral-256 at 64 and 128 times, and of ALS at 32 times, are not so chosen: they were taken
 after results of the test part had been seen.
 
-OPQ stops at 32 times: beyond, its rotation is larger than what is left for the smaller table; so are 256 codewords of PQ
+OPQ stops at 32 times: beyond, its rotation is larger than what is left for the smaller table; so are PQ's 256 codewords
 at 128 times.
 Textbook methods all run with the first seed; with the others, those that were best at their size with the first.
 
