@@ -60,8 +60,13 @@ SPECTRAL = {
     ],
     20: ["paired:columns=404,rounds=6", "rabitq:bits=1", "ternary", "pq:ratio=20", "opq:ratio=20", "svd:ratio=20"],
     32: ["paired:columns=248,rounds=10", "rabitq:bits=1", "binary", "pq:ratio=32", "opq:ratio=32"],
-    64: ["paired:columns=116,middle=true,rounds=16", "pq:ratio=64", "pq:ratio=64,codewords=64"],
-    128: ["paired:columns=56,middle=true,rounds=16", "pq:ratio=128,codewords=64", "pq:ratio=128,codewords=16"],
+    64: [
+        "paired:columns=116,middle=true,rounds=16",
+        "pq:ratio=64",
+        "pq:ratio=64,codewords=64",
+        "mixed_precision:ratio=64",
+    ],
+    128: ["paired:columns=56,middle=true,rounds=16", "pq:ratio=128,codewords=64", "mixed_precision:ratio=128"],
 }
 WIDE = {36: ["paired:columns=220,rounds=12"], 64: ["paired:columns=120,rounds=16"]}
 ALS = {

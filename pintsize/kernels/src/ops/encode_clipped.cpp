@@ -1,7 +1,7 @@
 #include "ops/encode_clipped.hpp"
 
-
 #include "ops/encode_lanes.hpp"
+#include "ops/encode_row.hpp"
 
 namespace pintsize {
 namespace {
@@ -92,10 +92,46 @@ int64_t encode(const ClippedCode& code, const float* rows, int64_t count, uint8_
   return -1;
 }
 
+// One scale a row, and the whole range of it: minima need no order, so that a row's columns lie side by side instead.
+int64_t encode_whole_range(const ClippedCode& code, const float* rows, int64_t count, uint8_t* out) {
+  const int64_t columns = code.columns;
+  int64_t width = 0;
+  for (int digit = 8; digit >= 1; digit >>= 1)
+    if (code.bits & digit) width += plane_width(columns, digit);
+  const int64_t record = width + 4;
+  const float top = static_cast<float>((1 << code.bits) - 1);
+  Scratch<uint8_t> codes(columns);
+  for (int64_t start = 0; start < count; start += kLanes) {
+    const int64_t here = count - start < kLanes ? count - start : kLanes;
+    Floats low{}, high{};
+    for (int64_t l = 0; l < here; ++l) {
+      const Range range = range_of(rows + (start + l) * columns, columns);
+      low[l] = range.low * code.inverse_unit;
+      high[l] = range.high * code.inverse_unit;
+      if (!(low[l] >= -code.limit && high[l] <= code.limit)) return start;
+    }
+    const Affine chosen = affine(low, high, top);
+    for (int64_t l = 0; l < here; ++l) {
+      uint8_t* record_out = out + (start + l) * record;
+      uint8_t* straight = code.bits == 8 ? record_out : codes.data();
+      code_row(rows + (start + l) * columns, columns, code.inverse_unit, chosen.scale[l], chosen.offset[l], top, straight);
+      if (code.bits != 8) pack_row(codes.data(), columns, code.bits, record_out);
+      std::memcpy(record_out + width, &chosen.scale_bits[l], 2);
+      std::memcpy(record_out + width + 2, &chosen.offset_bits[l], 2);
+    }
+  }
+  return -1;
+}
+
+int64_t encode_any(const ClippedCode& code, const float* rows, int64_t count, uint8_t* out) {
+  const bool plain = code.rounds == 0 && code.group >= code.columns;
+  return plain ? encode_whole_range(code, rows, count, out) : encode(code, rows, count, out);
+}
+
 }  // namespace
 
 PINTSIZE_TABLE(EncodeClipped, encode_clipped) {
-  static const EncodeClipped table{encode};
+  static const EncodeClipped table{encode_any};
   return table;
 }
 

@@ -110,16 +110,38 @@ inline Floats row_sum(int64_t columns, F&& f) {
   return sum.total();
 }
 
+// Eight columns of eight rows from `row[l] + c` on, turned so that lane l of column k is row l's.
+inline void turned(const float* const* row, int64_t c, Floats* out) {
+  Floats a[kLanes], b[kLanes];
+  for (int l = 0; l < kLanes; ++l) std::memcpy(&a[l], row[l] + c, sizeof(Floats));
+  for (int l = 0; l < kLanes; l += 2) {
+    b[l] = __builtin_shufflevector(a[l], a[l + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+    b[l + 1] = __builtin_shufflevector(a[l], a[l + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+  for (int l = 0; l < kLanes; l += 4) {
+    for (int i = 0; i < 2; ++i) {
+      a[l + i] = __builtin_shufflevector(b[l + i], b[l + i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      a[l + i + 2] = __builtin_shufflevector(b[l + i], b[l + i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    out[i] = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    out[i + 4] = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
 // Eight rows, or the `count` that are left, times a power of two; false where one of them passes `limit`.
 inline bool load_rows(const float* rows, int64_t count, int64_t columns, float inverse_unit, float limit, Floats* x) {
   Floats largest{};
   const float* row[kLanes];
   for (int l = 0; l < kLanes; ++l) row[l] = rows + (l < count ? l : 0) * columns;
-  for (int64_t c = 0; c < columns; ++c) {
-    const Floats v = Floats{row[0][c], row[1][c], row[2][c], row[3][c], row[4][c], row[5][c], row[6][c], row[7][c]} *
-                     inverse_unit;
-    largest = maximum(largest, absolute(v));
-    x[c] = v;
+  int64_t c = 0;
+  for (; c + kLanes <= columns; c += kLanes) turned(row, c, x + c);
+  for (; c < columns; ++c)
+    x[c] = Floats{row[0][c], row[1][c], row[2][c], row[3][c], row[4][c], row[5][c], row[6][c], row[7][c]};
+  for (c = 0; c < columns; ++c) {
+    x[c] *= inverse_unit;
+    largest = maximum(largest, absolute(x[c]));
   }
   for (int l = 0; l < kLanes; ++l)
     if (!(largest[l] <= limit)) return false;
@@ -142,10 +164,23 @@ inline int64_t pack_rows(const Ints* codes, int64_t columns, int bits, uint8_t* 
     for (int64_t first = 0; first < columns; first += in_block) {
       const int64_t left = columns - first < in_block ? columns - first : in_block;
       const int64_t width = left == in_block ? 16 : (left + per_byte - 1) / per_byte;
-      for (int64_t j = 0; j < width; ++j) {
+      auto byte_at = [&](int64_t j) {
         Ints byte{};
         for (int64_t g = 0, c = j; c < left; ++g, c += width) byte |= ((codes[first + c] >> shift) & mask) << (g * digit);
-        for (int64_t l = 0; l < count; ++l) out[l * stride + start + first / per_byte + j] = static_cast<uint8_t>(byte[l]);
+        return byte;
+      };
+      uint8_t* place = out + start + first / per_byte;
+      int64_t j = 0;
+      for (; j + 4 <= width; j += 4) {  // four bytes of a row at a time
+        const Ints four = byte_at(j) | byte_at(j + 1) << 8 | byte_at(j + 2) << 16 | byte_at(j + 3) << 24;
+        for (int64_t l = 0; l < count; ++l) {
+          const int32_t one = four[l];
+          std::memcpy(place + l * stride + j, &one, 4);
+        }
+      }
+      for (; j < width; ++j) {
+        const Ints byte = byte_at(j);
+        for (int64_t l = 0; l < count; ++l) place[l * stride + j] = static_cast<uint8_t>(byte[l]);
       }
     }
     start += plane_width(columns, digit);
