@@ -10,7 +10,7 @@ of 32 to 128; powers of the singular values of 1 and 2), and that lists keep wha
 and the number of rounds of spectral-256 at 64 and 128 times, and of ALS at 32 times, are not so chosen: they were taken
 after results of the test part had been seen.
 
-OPQ stops at 32 times: beyond, its rotation is larger than what is left for the smaller table; so are 256 codewords of PQ
+OPQ stops at 32 times: beyond, its rotation is larger than what is left for the smaller table; so are PQ's 256 codewords
 at 128 times.
 Textbook methods all run with the first seed; with the others, those that were best at their size with the first.
 
@@ -60,8 +60,13 @@ SPECTRAL = {
     ],
     20: ["paired:columns=404,rounds=6", "rabitq:bits=1", "ternary", "pq:ratio=20", "opq:ratio=20", "svd:ratio=20"],
     32: ["paired:columns=248,rounds=10", "rabitq:bits=1", "binary", "pq:ratio=32", "opq:ratio=32"],
-    64: ["paired:columns=116,middle=true,rounds=16", "pq:ratio=64", "pq:ratio=64,codewords=64"],
-    128: ["paired:columns=56,middle=true,rounds=16", "pq:ratio=128,codewords=64", "pq:ratio=128,codewords=16"],
+    64: [
+        "paired:columns=116,middle=true,rounds=16",
+        "pq:ratio=64",
+        "pq:ratio=64,codewords=64",
+        "mixed_precision:ratio=64",
+    ],
+    128: ["paired:columns=56,middle=true,rounds=16", "pq:ratio=128,codewords=64", "mixed_precision:ratio=128"],
 }
 WIDE = {36: ["paired:columns=220,rounds=12"], 64: ["paired:columns=120,rounds=16"]}
 ALS = {
