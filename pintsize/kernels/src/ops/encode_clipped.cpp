@@ -101,21 +101,36 @@ int64_t encode_whole_range(const ClippedCode& code, const float* rows, int64_t c
   const int64_t record = width + 4;
   const float top = static_cast<float>((1 << code.bits) - 1);
   Scratch<uint8_t> codes(columns);
+  const int64_t ahead = kLanes * columns;
   for (int64_t start = 0; start < count; start += kLanes) {
     const int64_t here = count - start < kLanes ? count - start : kLanes;
     Floats low{}, high{};
     for (int64_t l = 0; l < here; ++l) {
-      const Range range = range_of(rows + (start + l) * columns, columns);
-      low[l] = range.low * code.inverse_unit;
-      high[l] = range.high * code.inverse_unit;
-      if (!(low[l] >= -code.limit && high[l] <= code.limit)) return start;
+      const Range range = range_of(rows + (start + l) * columns, columns, ahead);
+      low[l] = range.low;
+      high[l] = range.high;
     }
+    low *= code.inverse_unit;
+    high *= code.inverse_unit;
+    for (int64_t l = 0; l < here; ++l)
+      if (!(low[l] >= -code.limit && high[l] <= code.limit)) return start;
     const Affine chosen = affine(low, high, top);
     for (int64_t l = 0; l < here; ++l) {
+      const float* row = rows + (start + l) * columns;
+      const RowCoder coder{code.inverse_unit, chosen.scale[l], chosen.offset[l], top};
       uint8_t* record_out = out + (start + l) * record;
-      uint8_t* straight = code.bits == 8 ? record_out : codes.data();
-      code_row(rows + (start + l) * columns, columns, code.inverse_unit, chosen.scale[l], chosen.offset[l], top, straight);
-      if (code.bits != 8) pack_row(codes.data(), columns, code.bits, record_out);
+      int64_t done = 0;  // columns in whole blocks
+      switch (code.bits) {
+        case 1: done = coder.blocks<1>(row, columns, record_out); break;
+        case 2: done = coder.blocks<2>(row, columns, record_out); break;
+        case 4: done = coder.blocks<4>(row, columns, record_out); break;
+        case 8: coder.bytes(row, columns, record_out); done = columns; break;
+        default: break;
+      }
+      if (done < columns) {
+        coder.bytes(row + done, columns - done, codes.data());
+        pack_row(codes.data(), columns - done, code.bits, record_out + done * code.bits / 8);
+      }
       std::memcpy(record_out + width, &chosen.scale_bits[l], 2);
       std::memcpy(record_out + width + 2, &chosen.offset_bits[l], 2);
     }

@@ -1,5 +1,5 @@
-// Eight rows side by side: lane l of a vector belongs to row l, so that every step of an encoder, sums included, is the
-// same scalar arithmetic for each row, whatever the instruction set. Included by the encoders' .cpp files only: it is
+// Rows side by side: lane l of a vector belongs to row l, so that every step of an encoder, sums included, is the same
+// scalar arithmetic for each row, whatever the instruction set and its number of lanes. Included by the encoders' .cpp files only: it is
 // compiled anew for each level, hence the unnamed namespace, and its vectors never cross a translation unit.
 #pragma once
 
@@ -14,7 +14,11 @@
 namespace pintsize {
 namespace {
 
+#ifdef __AVX512F__
+constexpr int kLanes = 16;
+#else
 constexpr int kLanes = 8;
+#endif
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
 
@@ -74,7 +78,11 @@ inline float from_half(uint16_t h) {
 // As float16, the bits and the value.
 inline Floats half(Floats v, uint16_t* bits) {
   Floats stored;
-#ifdef __F16C__
+#if defined(__AVX512F__)
+  const __m256i h = _mm512_cvtps_ph(reinterpret_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bits), h);
+  stored = reinterpret_cast<Floats>(_mm512_cvtph_ps(h));
+#elif defined(__F16C__)
   const __m128i h = _mm256_cvtps_ph(reinterpret_cast<__m256>(v), _MM_FROUND_TO_NEAREST_INT);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(bits), h);
   stored = reinterpret_cast<Floats>(_mm256_cvtph_ps(h));
@@ -110,39 +118,58 @@ inline Floats row_sum(int64_t columns, F&& f) {
   return sum.total();
 }
 
-// Eight columns of eight rows from `row[l] + c` on, turned so that lane l of column k is row l's.
-inline void turned(const float* const* row, int64_t c, Floats* out) {
-  Floats a[kLanes], b[kLanes];
-  for (int l = 0; l < kLanes; ++l) std::memcpy(&a[l], row[l] + c, sizeof(Floats));
-  for (int l = 0; l < kLanes; l += 2) {
+// The largest of f(column) over [0, columns), all of them 0 or more: by four, since a chain waits for each of its links.
+template <class F>
+inline Floats largest_of(int64_t columns, F&& f) {
+  Floats m0{}, m1{}, m2{}, m3{};
+  int64_t c = 0;
+  for (; c + 4 <= columns; c += 4) {
+    m0 = maximum(m0, f(c));
+    m1 = maximum(m1, f(c + 1));
+    m2 = maximum(m2, f(c + 2));
+    m3 = maximum(m3, f(c + 3));
+  }
+  for (; c < columns; ++c) m0 = maximum(m0, f(c));
+  return maximum(maximum(m0, m1), maximum(m2, m3));
+}
+
+// Eight columns of eight rows from `row[l] + c` on, turned: lane l of what is written at `out + k * step` is row l's k-th.
+inline void turn_eight(const float* const* row, int64_t c, float* out, int64_t step) {
+  typedef float Eight __attribute__((vector_size(32)));
+  Eight a[8], b[8];
+  for (int l = 0; l < 8; ++l) std::memcpy(&a[l], row[l] + c, sizeof(Eight));
+  for (int l = 0; l < 8; l += 2) {
     b[l] = __builtin_shufflevector(a[l], a[l + 1], 0, 8, 2, 10, 4, 12, 6, 14);
     b[l + 1] = __builtin_shufflevector(a[l], a[l + 1], 1, 9, 3, 11, 5, 13, 7, 15);
   }
-  for (int l = 0; l < kLanes; l += 4) {
+  for (int l = 0; l < 8; l += 4) {
     for (int i = 0; i < 2; ++i) {
       a[l + i] = __builtin_shufflevector(b[l + i], b[l + i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
       a[l + i + 2] = __builtin_shufflevector(b[l + i], b[l + i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
   for (int i = 0; i < 4; ++i) {
-    out[i] = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    out[i + 4] = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    b[i] = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    b[i + 4] = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
+  for (int k = 0; k < 8; ++k) std::memcpy(out + k * step, &b[k], sizeof(Eight));
 }
 
-// Eight rows, or the `count` that are left, times a power of two; false where one of them passes `limit`.
+// kLanes rows, or the `count` that are left, times a power of two; false where one of them passes `limit`.
 inline bool load_rows(const float* rows, int64_t count, int64_t columns, float inverse_unit, float limit, Floats* x) {
-  Floats largest{};
   const float* row[kLanes];
   for (int l = 0; l < kLanes; ++l) row[l] = rows + (l < count ? l : 0) * columns;
+  const float* next = rows + kLanes * columns;
   int64_t c = 0;
-  for (; c + kLanes <= columns; c += kLanes) turned(row, c, x + c);
-  for (; c < columns; ++c)
-    x[c] = Floats{row[0][c], row[1][c], row[2][c], row[3][c], row[4][c], row[5][c], row[6][c], row[7][c]};
-  for (c = 0; c < columns; ++c) {
-    x[c] *= inverse_unit;
-    largest = maximum(largest, absolute(x[c]));
+  for (; c + 8 <= columns; c += 8) {
+    // The next rows come while these are worked on: a few lines at a time, as many as can be on their way.
+    for (int64_t i = 0; i < 8 * kLanes; i += 16) __builtin_prefetch(next + c * kLanes + i);
+    for (int l = 0; l < kLanes; l += 8) turn_eight(row + l, c, reinterpret_cast<float*>(x + c) + l, kLanes);
   }
+  for (; c < columns; ++c)
+    for (int l = 0; l < kLanes; ++l) x[c][l] = row[l][c];
+  for (c = 0; c < columns; ++c) x[c] *= inverse_unit;
+  const Floats largest = largest_of(columns, [&](int64_t i) { return absolute(x[i]); });
   for (int l = 0; l < kLanes; ++l)
     if (!(largest[l] <= limit)) return false;
   return true;
@@ -153,35 +180,53 @@ inline int64_t plane_width(int64_t digits, int bits) {
   return (digits + per_byte - 1) / per_byte;
 }
 
+// One plane of codes (formats/_packing.py): the digit of kDigit bits at `shift`, into the records of `count` rows.
+template <int kDigit>
+inline void pack_plane(const Ints* codes, int64_t columns, int shift, uint8_t* out, int64_t stride, int64_t count) {
+  constexpr int64_t kPerByte = 8 / kDigit, kInBlock = 16 * kPerByte;
+  const Ints mask = Ints{} + ((1 << kDigit) - 1);
+  for (int64_t first = 0; first < columns; first += kInBlock) {
+    const int64_t left = columns - first < kInBlock ? columns - first : kInBlock;
+    const bool whole = left == kInBlock;
+    const int64_t width = whole ? 16 : (left + kPerByte - 1) / kPerByte;
+    auto byte_at = [&](int64_t j) {
+      Ints byte{};
+      if (whole) {
+        for (int g = 0; g < kPerByte; ++g) byte |= ((codes[first + j + 16 * g] >> shift) & mask) << (g * kDigit);
+      } else {
+        for (int64_t g = 0, c = j; c < left; ++g, c += width)
+          byte |= ((codes[first + c] >> shift) & mask) << static_cast<int>(g * kDigit);
+      }
+      return byte;
+    };
+    uint8_t* place = out + first / kPerByte;
+    int64_t j = 0;
+    for (; j + 4 <= width; j += 4) {  // four bytes of a row at a time
+      const Ints four = byte_at(j) | byte_at(j + 1) << 8 | byte_at(j + 2) << 16 | byte_at(j + 3) << 24;
+      for (int64_t l = 0; l < count; ++l) {
+        const int32_t one = four[l];
+        std::memcpy(place + l * stride + j, &one, 4);
+      }
+    }
+    for (; j < width; ++j) {
+      const Ints byte = byte_at(j);
+      for (int64_t l = 0; l < count; ++l) place[l * stride + j] = static_cast<uint8_t>(byte[l]);
+    }
+  }
+}
+
 // Codes below 2**bits in the layout of formats/_packing.py, into the records of `count` rows. Returns the bytes a row.
 inline int64_t pack_rows(const Ints* codes, int64_t columns, int bits, uint8_t* out, int64_t stride, int64_t count) {
   int64_t start = 0;
   int shift = 0;
   for (int digit = 8; digit >= 1; digit >>= 1) {  // wider planes hold the lower bits
     if (!(bits & digit)) continue;
-    const int64_t per_byte = 8 / digit, in_block = 16 * per_byte;
-    const Ints mask = Ints{} + ((1 << digit) - 1);
-    for (int64_t first = 0; first < columns; first += in_block) {
-      const int64_t left = columns - first < in_block ? columns - first : in_block;
-      const int64_t width = left == in_block ? 16 : (left + per_byte - 1) / per_byte;
-      auto byte_at = [&](int64_t j) {
-        Ints byte{};
-        for (int64_t g = 0, c = j; c < left; ++g, c += width) byte |= ((codes[first + c] >> shift) & mask) << (g * digit);
-        return byte;
-      };
-      uint8_t* place = out + start + first / per_byte;
-      int64_t j = 0;
-      for (; j + 4 <= width; j += 4) {  // four bytes of a row at a time
-        const Ints four = byte_at(j) | byte_at(j + 1) << 8 | byte_at(j + 2) << 16 | byte_at(j + 3) << 24;
-        for (int64_t l = 0; l < count; ++l) {
-          const int32_t one = four[l];
-          std::memcpy(place + l * stride + j, &one, 4);
-        }
-      }
-      for (; j < width; ++j) {
-        const Ints byte = byte_at(j);
-        for (int64_t l = 0; l < count; ++l) place[l * stride + j] = static_cast<uint8_t>(byte[l]);
-      }
+    uint8_t* place = out + start;
+    switch (digit) {
+      case 8: pack_plane<8>(codes, columns, shift, place, stride, count); break;
+      case 4: pack_plane<4>(codes, columns, shift, place, stride, count); break;
+      case 2: pack_plane<2>(codes, columns, shift, place, stride, count); break;
+      default: pack_plane<1>(codes, columns, shift, place, stride, count); break;
     }
     start += plane_width(columns, digit);
     shift += digit;

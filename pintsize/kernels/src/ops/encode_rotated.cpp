@@ -7,9 +7,20 @@
 namespace pintsize {
 namespace {
 
-// The unnormalised Walsh-Hadamard transform, two stages at a time.
-void hadamard(Floats* y, int64_t width) {
+// The Walsh-Hadamard transform times `norm`, two or three stages at a time.
+void hadamard(Floats* y, int64_t width, float norm) {
   int64_t half = 1;
+  if (width >= 8) {
+    for (int64_t i = 0; i < width; i += 8) {
+      Floats v[8], w[8];
+      for (int k = 0; k < 8; ++k) v[k] = y[i + k];
+      for (int k = 0; k < 8; k += 2) w[k] = v[k] + v[k + 1], w[k + 1] = v[k] - v[k + 1];
+      for (int k = 0; k < 8; k += 4)
+        for (int j = k; j < k + 2; ++j) v[j] = w[j] + w[j + 2], v[j + 2] = w[j] - w[j + 2];
+      for (int k = 0; k < 4; ++k) y[i + k] = v[k] + v[k + 4], y[i + k + 4] = v[k] - v[k + 4];
+    }
+    half = 8;
+  }
   for (; 4 * half <= width; half *= 4) {
     for (int64_t block = 0; block < width; block += 4 * half) {
       for (int64_t i = block; i < block + half; ++i) {
@@ -22,15 +33,28 @@ void hadamard(Floats* y, int64_t width) {
       }
     }
   }
-  if (half == width) return;
+  if (half == width) {
+    for (int64_t i = 0; i < width; ++i) y[i] *= norm;
+    return;
+  }
   for (int64_t i = 0; i < half; ++i) {
     const Floats a = y[i], b = y[i + half];
-    y[i] = a + b;
-    y[i + half] = a - b;
+    y[i] = (a + b) * norm;
+    y[i + half] = (a - b) * norm;
   }
 }
 
-void rotate(const SymmetricCode& code, Floats* y, Floats* spare) {
+// The sign bit to flip in each column, round by round.
+void signs_of(const SymmetricCode& code, int32_t* flips) {
+  const int64_t columns = code.columns;
+  for (int64_t round = 0; round < code.rounds; ++round) {
+    const uint8_t* signs = code.signs + round * ((columns + 7) / 8);
+    for (int64_t c = 0; c < columns; ++c)
+      flips[round * columns + c] = static_cast<int32_t>((~(signs[c / 8] >> (c % 8)) & 1u) << 31);
+  }
+}
+
+void rotate(const SymmetricCode& code, const int32_t* flips, Floats* y, Floats* spare) {
   const int64_t columns = code.columns;
   if (code.dense) {
     for (int64_t i = 0; i < columns; ++i) {
@@ -45,19 +69,22 @@ void rotate(const SymmetricCode& code, Floats* y, Floats* spare) {
   while (2 * width <= columns) width *= 2;
   const float norm = static_cast<float>(1.0 / std::sqrt(static_cast<double>(width)));
   for (int64_t round = 0; round < code.rounds; ++round) {
-    const uint8_t* signs = code.signs + round * ((columns + 7) / 8);
-    for (int64_t c = 0; c < columns; ++c) {
-      const int32_t flip = static_cast<int32_t>(~(signs[c / 8] >> (c % 8)) & 1u) << 31;
-      y[c] = reinterpret_cast<Floats>(reinterpret_cast<Ints>(y[c]) ^ flip);
-    }
-    Floats* block = y + (round % 2 ? columns - width : 0);
-    hadamard(block, width);
-    for (int64_t c = 0; c < width; ++c) block[c] *= norm;
+    const int32_t* flip = flips + round * columns;
+    for (int64_t c = 0; c < columns; ++c) y[c] = reinterpret_cast<Floats>(reinterpret_cast<Ints>(y[c]) ^ flip[c]);
+    hadamard(y + (round % 2 ? columns - width : 0), width, norm);
   }
 }
 
 inline Floats level_of(Floats a, Floats inverse, Floats top) { return whole(minimum(a * inverse, top)); }
 
+// The level and a half: of two levels without a way through integers.
+template <bool kTwoLevels>
+inline Floats centre_of(Floats a, Floats inverse, Floats top) {
+  if (kTwoLevels) return a * inverse >= 1.0f ? splat(1.5f) : splat(0.5f);
+  return level_of(a, inverse, top) + 0.5f;
+}
+
+template <bool kTwoLevels>
 Floats best_scale(const SymmetricCode& code, const Floats* a, Floats top) {
   const int64_t columns = code.columns;
   if (code.bits == 1) {
@@ -66,8 +93,7 @@ Floats best_scale(const SymmetricCode& code, const Floats* a, Floats top) {
     const Floats squares = row_sum(columns, [&](int64_t c) { return a[c] * a[c]; });
     return 2.0f * (squares / (total > 0.0f ? total : splat(1.0f)));
   }
-  Floats largest = a[0];
-  for (int64_t c = 1; c < columns; ++c) largest = maximum(largest, a[c]);
+  const Floats largest = largest_of(columns, [&](int64_t c) { return a[c]; });
   Floats single{};
   if (code.step_count == 0) {
     const Floats mean = row_sum(columns, [&](int64_t c) { return a[c] * a[c]; }) / static_cast<float>(columns);
@@ -81,7 +107,7 @@ Floats best_scale(const SymmetricCode& code, const Floats* a, Floats top) {
     const Floats inverse = step > tiny ? 1.0f / maximum(step, tiny) : Floats{};
     RowSum ps, ws;
     auto add = [&](int64_t c, Floats& p, Floats& w) {
-      const Floats q = level_of(a[c], inverse, top) + 0.5f;
+      const Floats q = centre_of<kTwoLevels>(a[c], inverse, top);
       p += a[c] * q;
       w += q * q;
     };
@@ -110,15 +136,18 @@ int64_t encode(const SymmetricCode& code, const float* rows, int64_t count, uint
     if (code.bits & digit) record += plane_width(columns, digit);
   Scratch<Floats> y(columns), a(columns);
   Scratch<Ints> codes(columns);
+  Scratch<int32_t> flips(code.dense ? 0 : code.rounds * columns);
+  if (!code.dense) signs_of(code, flips.data());
   const int32_t middle = 1 << (code.bits - 1);
   const Floats top = splat(static_cast<float>(middle - 1));
   for (int64_t start = 0; start < count; start += kLanes) {
     const int64_t here = count - start < kLanes ? count - start : kLanes;
     if (!load_rows(rows + start * columns, here, columns, code.inverse_unit, code.limit, y.data())) return start;
-    if (code.dense || code.rounds) rotate(code, y.data(), a.data());
+    if (code.dense || code.rounds) rotate(code, flips.data(), y.data(), a.data());
     for (int64_t c = 0; c < columns; ++c) a[c] = absolute(y[c]);
     uint16_t bits[kLanes];
-    const Floats scale = half(best_scale(code, a.data(), top), bits);
+    const Floats best = code.bits == 2 ? best_scale<true>(code, a.data(), top) : best_scale<false>(code, a.data(), top);
+    const Floats scale = half(best, bits);
     for (int l = 0; l < kLanes; ++l)
       if ((bits[l] & 0x7c00u) == 0x7c00u) return start;
     const Floats inverse = scale > 0.0f ? 1.0f / scale : Floats{};
