@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "ops/scan_alike.hpp"
-#include "ops/scan_block.hpp"
 #include "ops/scan_few.hpp"
 #include "ops/scan_lists.hpp"
+#include "ops/scan_product.hpp"
 
 namespace pintsize {
 namespace {
