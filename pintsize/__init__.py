@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pintsize.bundle import Bundle, load, save
     from pintsize.errors import BundleError, MethodError, MissingExtra, PintsizeError, TableError
     from pintsize.formats.base import CompressedTable
+    from pintsize.swapping import swap
     from pintsize.table import EmbeddingTable, Ids
 
 _HOME = {
@@ -30,6 +31,7 @@ _HOME = {
     "method": "api",
     "open_source": "api",
     "save": "bundle",
+    "swap": "swapping",
 }
 
 __version__ = "0.1.0"
@@ -51,6 +53,7 @@ __all__ = [
     "method",
     "open_source",
     "save",
+    "swap",
 ]
 
 

@@ -66,6 +66,7 @@ class Traits:
         needs_counts: The table must say how often each row is used.
         deterministic: The same seed gives the same bytes.
         extra: The extra of this package that the method needs, if one.
+        small_while_training: Parameters, buffers, gradients and optimizer state stay below half of a float table.
     """
 
     tolerance: float = 1e-5
@@ -73,6 +74,7 @@ class Traits:
     needs_counts: bool = False
     deterministic: bool = True
     extra: str | None = None
+    small_while_training: bool = False
 
 
 class Method(BaseModel, ABC):

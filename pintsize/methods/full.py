@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from pintsize.errors import TableError
 from pintsize.formats.base import CompressedTable
 from pintsize.formats.dense import DenseTable, bfloat16_bits
-from pintsize.methods.base import Encoder, Family, PostTraining, Traits
+from pintsize.methods.base import Encoder, Family, PostTraining, TrainTime, Traits
 from pintsize.table import EmbeddingTable
+
+if TYPE_CHECKING:
+    from pintsize.methods.trainable import TrainableEmbedding
 
 __all__ = ["Bfloat16", "Float16", "Full"]
 
@@ -34,8 +37,8 @@ class _FloatEncoder(Encoder):
         return DenseTable(stored, self.dtype)
 
 
-class Full(PostTraining):
-    """The rows as float32, exactly."""
+class Full(PostTraining, TrainTime):
+    """The rows as float32, exactly; in training, ``nn.Embedding`` itself."""
 
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = "full"
@@ -46,8 +49,15 @@ class Full(PostTraining):
     def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
         return _FloatEncoder("float32")
 
+    def build(
+        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
+    ) -> TrainableEmbedding:
+        from pintsize.methods._full_training import FloatEmbedding
 
-class Float16(PostTraining):
+        return FloatEmbedding(num_embeddings, embedding_dim)
+
+
+class Float16(PostTraining, TrainTime):
     """The rows as IEEE half floats: 2 times smaller, 11 bits of precision, values up to 65504."""
 
     name: ClassVar[str] = "float16"
@@ -59,8 +69,15 @@ class Float16(PostTraining):
     def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
         return _FloatEncoder("float16")
 
+    def build(
+        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
+    ) -> TrainableEmbedding:
+        from pintsize.methods._full_training import RoundedEmbedding
 
-class Bfloat16(PostTraining):
+        return RoundedEmbedding(num_embeddings, embedding_dim, "float16")
+
+
+class Bfloat16(PostTraining, TrainTime):
     """The rows as brain floats: 2 times smaller, 8 bits of precision, the range of float32."""
 
     name: ClassVar[str] = "bfloat16"
@@ -71,3 +88,10 @@ class Bfloat16(PostTraining):
 
     def fit(self, table: EmbeddingTable, *, seed: int = 0) -> Encoder:
         return _FloatEncoder("bfloat16")
+
+    def build(
+        self, num_embeddings: int, embedding_dim: int, *, counts: NDArray[np.int64] | None = None
+    ) -> TrainableEmbedding:
+        from pintsize.methods._full_training import RoundedEmbedding
+
+        return RoundedEmbedding(num_embeddings, embedding_dim, "bfloat16")

@@ -46,6 +46,9 @@ class TrainableEmbedding(nn.Module, ABC):
     owns_update: bool = False
     """Weights that an outside optimizer cannot hold (integers): the module updates itself in the backward pass."""
 
+    smooth: bool = False
+    """Rows are a smooth function of the parameters: gradients are those of finite differences."""
+
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
         if num_embeddings < 0 or embedding_dim < 1:
@@ -131,22 +134,25 @@ class TrainableEmbedding(nn.Module, ABC):
             (num_bags, embedding_dim).
         """
         flat = checked(rows.reshape(-1), self.num_embeddings)
-        # The bags are torch's own, over the distinct rows of this batch.
-        distinct, places = torch.unique(flat, return_inverse=True)
+        # The bags are torch's own, over the distinct rows of this batch; how many these are, no graph can know.
+        if torch.compiler.is_compiling():
+            distinct, places = flat, torch.arange(len(flat), device=flat.device)
+        else:
+            distinct, places = torch.unique(flat, return_inverse=True)
         values = self._rows(distinct)
-        if not len(distinct):
-            return values.new_zeros(len(offsets), self.embedding_dim)
-        inside = -1
+        if not len(flat):
+            return values.sum() + values.new_zeros(len(offsets), self.embedding_dim)
         if padding is not None:
-            found = (distinct == padding).nonzero()
-            inside = int(found[0, 0]) if len(found) else -1
+            # A row more, at which every row of padding points: torch leaves out one row, not several.
+            places = torch.where(flat == padding, len(distinct), places)
+            values = torch.cat([values, values.new_zeros(1, self.embedding_dim)])
         return nn.functional.embedding_bag(
             places,
             values,
             offsets.long(),
             mode=mode,
             per_sample_weights=None if weights is None else weights.to(values.dtype),
-            padding_idx=None if inside < 0 else inside,
+            padding_idx=None if padding is None else len(distinct),
         )
 
     def all_rows(self) -> Tensor:
