@@ -11,7 +11,7 @@ KERNELS := build/dev/.built
 SOURCES := CMakeLists.txt $(shell find pintsize/kernels/src)
 CONFIGURE := $(BIN)/cmake -G Ninja -S . -DPython_EXECUTABLE=$(BIN)/python -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja
 
-.PHONY: help demo test check format docs tables native sanitize clean
+.PHONY: help demo test check format docs tables native sanitize tsan clean
 
 help:
 	@echo "make demo      compress a real table with every kind of method; prints, writes a bundle and a page"
@@ -22,6 +22,7 @@ help:
 	@echo "make tables    rewrite the tables of README and docs from benchmarks/results"
 	@echo "make native    build the kernels into the tree"
 	@echo "make sanitize  the kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make tsan      threads on the same tables under the thread sanitizer"
 	@echo "make clean     remove what was built; .venv stays"
 
 demo: $(KERNELS)
@@ -65,6 +66,20 @@ sanitize: $(READY)
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PINTSIZE_KERNELS=native \
 	  PYTHONPATH=$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
 	  $(BIN)/python -S -m pytest -p no:cacheprovider $(or $(ARGS),tests/kernels --ignore=tests/kernels/triton)
+
+# Built and run as for `sanitize`. NumPy's own threads are not built for it, hence one for them.
+tsan: $(READY)
+	$(CONFIGURE) -B build/tsan -DPINTSIZE_SANITIZE=thread
+	$(BIN)/cmake --build build/tsan
+	rm -rf build/tsan/tree && mkdir build/tsan/tree
+	cp -r pintsize tests pyproject.toml build/tsan/tree/
+	rm -f build/tsan/tree/pintsize/kernels/_native*.so
+	cp build/tsan/_native*.so build/tsan/tree/pintsize/kernels/
+	cd build/tsan/tree && \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libtsan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" OPENBLAS_NUM_THREADS=1 PINTSIZE_KERNELS=native \
+	  PYTHONPATH=$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+	  $(BIN)/python -S -m pytest -p no:cacheprovider $(or $(ARGS),tests/kernels/test_threads.py)
 
 clean:
 	rm -rf build dist site pintsize/kernels/_native*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
