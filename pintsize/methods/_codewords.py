@@ -197,14 +197,25 @@ class PiecewiseEncoder(Encoder):
         shift = padded(self.frame.centre[None, :], m * width)
         if self.rotation is not None:
             wide, shift = wide @ self.rotation, shift @ self.rotation
-        codes = np.zeros((len(rows), m), np.int64)
-        if len(rows) and codewords > 1:
-            faiss: Any = require("faiss", "compress")
-            with _one_thread_if_small(faiss, len(rows) * codewords * width):
-                for j, piece in enumerate(pieces(wide, m)):
-                    codes[:, j] = faiss.knn(piece, np.ascontiguousarray(self.books[j]), 1)[1][:, 0]
         return CodebookTable(
-            pack_codes(codes, bits), self.columns, m, bits, "concat",
+            self._records(wide, bits), self.columns, m, bits, "concat",
             codebooks=self.books * self.frame.unit + shift.reshape(m, 1, width),
             rotation=None if self.rotation is None else np.ascontiguousarray(self.rotation.T),
         )  # fmt: skip
+
+    def _records(self, wide: Floats, bits: int) -> NDArray[np.uint8]:
+        """The codes of (n, m * width) rows in the frame, packed."""
+        m, codewords, width = self.books.shape
+        codes = np.zeros((len(wide), m), np.int64)
+        if not len(wide) or codewords == 1:
+            return pack_codes(codes, bits)
+        faiss: Any = require("faiss", "compress")
+        with _one_thread_if_small(faiss, len(wide) * codewords * width):
+            if codewords == 256:  # a byte a code, as our records hold them
+                quantizer = faiss.ProductQuantizer(m * width, m, 8)
+                faiss.copy_array_to_vector(np.ascontiguousarray(self.books).reshape(-1), quantizer.centroids)
+                found: NDArray[np.uint8] = quantizer.compute_codes(np.ascontiguousarray(wide))
+                return found
+            for j, piece in enumerate(pieces(wide, m)):
+                codes[:, j] = faiss.knn(piece, np.ascontiguousarray(self.books[j]), 1)[1][:, 0]
+        return pack_codes(codes, bits)
