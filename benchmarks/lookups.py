@@ -112,7 +112,7 @@ class Ceiling:
 
 def agree(ours: Any, theirs: Any, bits: int, bag: int = 1) -> None:
     """Both read the same rows, to about a step of the coarser rounding each."""
-    step = 9.0 / (2**bits - 1)  # the range of a normal row of 128 columns is below 9
+    step = 11.0 / (2**bits - 1)  # the range of the widest of ten million normal rows is below 11
     worst = float(np.abs(np.asarray(ours) - np.asarray(theirs)).max())
     if not worst <= step * bag:
         raise SystemExit(f"the sides do not agree: {worst} apart, a step is {step}")
