@@ -137,7 +137,7 @@ class Alpt(TrainTime):
     family: ClassVar[Family] = "quantization"
     paper: ClassVar[str] = "Li et al. 2023 (ALPT), arXiv:2212.05735"
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"bits": 8}, {"bits": 4})
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(small_while_training=True)
 
     bits: int = Field(8, ge=2, le=8, description="Bits of a code.")
     rate: float = Field(0.05, gt=0, le=10, description="Learning rate of the rows, which no optimizer holds.")

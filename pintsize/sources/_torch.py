@@ -70,7 +70,7 @@ def _loaded(torch: Any, path: Path, *, mmap: bool) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        refused = re.search(r"(?:GLOBAL|global|class|function)\s+`?([\w.]+\.\w+)", str(error))
+        refused = re.search(r"(?:GLOBAL|class|function)\s+`?([\w.]+)", str(error))
         if not isinstance(error, pickle.UnpicklingError) or refused is None:
             raise TableError(f"{path}: is no torch checkpoint, or cut short or damaged: {first_line(error)}") from error
         raise TableError(

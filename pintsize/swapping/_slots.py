@@ -51,7 +51,8 @@ class Slot(nn.Module):
     def weight(self) -> Tensor:
         """(num_embeddings, embedding_dim): every row, for models that propagate whole tables.
 
-        Each reading computes the whole table; it is no parameter, and writing into it changes nothing.
+        Each reading computes the whole table, unless the method is ``full``, whose parameter it is. Otherwise it is no
+        parameter, and writing into it changes nothing.
         """
         rows = self.table.all_rows()
         if self.padding_idx is not None:

@@ -16,11 +16,11 @@ torch = pytest.importorskip("torch")
 
 
 class RunsWhenUnpickled:
-    def __init__(self, path) -> None:
-        self.path = str(path)
+    def __init__(self, path, call=os.mkdir) -> None:
+        self.call, self.path = call, str(path)
 
     def __reduce__(self):
-        return os.mkdir, (self.path,)
+        return self.call, (self.path,)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -95,6 +95,12 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path, zipped) -> None:
     with pytest.raises(TableError, match=r"evil\.pt: holds pickled Python objects \(\w+\.mkdir\).*torch\.save"):
         open_source(path)
     assert not trace.exists()
+
+
+def test_a_builtin_that_would_be_called_is_named_too(tmp_path) -> None:
+    torch.save([RunsWhenUnpickled("text", print)], tmp_path / "x.pt")
+    with pytest.raises(TableError, match=r"holds pickled Python objects \(\S*print\)"):
+        open_source(tmp_path / "x.pt")
 
 
 def test_a_whole_module_is_refused_with_the_way_to_save_it(tmp_path) -> None:
