@@ -13,11 +13,12 @@ from pintsize.arrays import Array, namespace
 from pintsize.errors import TableError
 from pintsize.formats._device import fill_on_device, pool_on_device
 from pintsize.formats.base import PER_ROW, SHARED, CompressedTable
-from pintsize.kernels import native
+from pintsize.kernels import address, native
 
 __all__ = ["FactoredTable"]
 
 _BLOCK_ROWS = 1 << 14
+_SMALL_BASIS = 1 << 14  # values that lie in the first cache level beside a few rows
 _DEVICE_ROWS = 1 << 18
 
 
@@ -68,8 +69,16 @@ class FactoredTable(CompressedTable):
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
             self.values._fill(block, values[: len(block)])
-            np.matmul(values[: len(block)], self._basis, out=out[start : start + len(block)])
+            self._multiply(values[: len(block)], out[start : start + len(block)])
         return True
+
+    def _multiply(self, values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """(n, r) float32 values times the basis; a large basis is left to NumPy, which blocks it for the caches."""
+        kernels, basis = native(), np.ascontiguousarray(self._basis, np.float32)
+        if basis.size > _SMALL_BASIS or not out.flags.c_contiguous:
+            np.matmul(values, basis, out=out)
+            return
+        kernels.narrow_product(address(values), len(values), len(basis), address(basis), basis.shape[1], address(out))
 
     def _bag_native(
         self,
@@ -84,7 +93,7 @@ class FactoredTable(CompressedTable):
         # The basis is linear: narrow rows are summed, and each sum is multiplied once.
         sums = np.empty((len(out), self.values.embedding_dim), np.float32)
         self.values._pool(rows, starts, mean, weights, sums)
-        np.matmul(sums, self._basis, out=out)
+        self._multiply(sums, out)
         return True
 
     def _gather_triton(self, kernels: Any, rows: Array, out: Array) -> bool:

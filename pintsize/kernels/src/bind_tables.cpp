@@ -4,6 +4,7 @@
 #include "ops/code_rows.hpp"
 #include "ops/dense_rows.hpp"
 #include "ops/partition.hpp"
+#include "ops/product.hpp"
 #include "parallel.hpp"
 
 namespace pintsize {
@@ -123,6 +124,15 @@ int partition_rows(nb::tuple layout, Address rows, int64_t count, Address begins
   return 0;
 }
 
+void narrow_product(Address left, int64_t count, int64_t inner, Address right, int64_t columns, Address out) {
+  nb::gil_scoped_release release;
+  const Product& op = product();
+  parallel_for(count, grain_for(columns), [&](int64_t begin, int64_t end) {
+    op.multiply(at<const float>(left) + begin * inner, end - begin, inner, at<const float>(right), columns,
+                at<float>(out) + begin * columns);
+  });
+}
+
 }  // namespace
 
 void bind_tables(nb::module_& m) {
@@ -132,6 +142,7 @@ void bind_tables(nb::module_& m) {
   m.def("codebook_gather", codebook_gather);
   m.def("codebook_bag", codebook_bag);
   m.def("partition_rows", partition_rows);
+  m.def("narrow_product", narrow_product);
 }
 
 }  // namespace pintsize
