@@ -1,0 +1,1 @@
+"""The recommenders in which methods are judged: each takes its embeddings as an argument."""
