@@ -99,7 +99,7 @@ class RankingTask(Task):
         chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
         users, items = self.training.users[chosen].astype(np.int64), self.training.items[chosen].astype(np.int64)
         if self.ranking == "bpr":
-            return self._bpr(model, users, items, self._unmet(users, step))
+            return self._bpr(model, users, items, self.unmet(users, step))
         return self._softmax(model, users, items)
 
     def has_met(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -108,7 +108,8 @@ class RankingTask(Task):
         place = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
         return np.asarray(self.keys[place] == asked)
 
-    def _unmet(self, users: np.ndarray, step: int) -> np.ndarray:
+    def unmet(self, users: np.ndarray, step: int) -> np.ndarray:
+        """For each user an item that they have not met, drawn uniformly for this step of the epoch that was begun."""
         rng = np.random.default_rng((*self.place, step))
         drawn = rng.integers(0, self.training.num_items, len(users))
         again = np.flatnonzero(self.has_met(users, drawn))

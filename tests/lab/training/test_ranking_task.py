@@ -54,13 +54,13 @@ def test_bpr_draws_items_that_were_not_met():
     for epoch in range(30):
         task.begin_epoch(0, epoch)
         users = PAIRS.users[task.order].astype(np.int64)
-        drawn = task._unmet(users, 0)
+        drawn = task.unmet(users, 0)
         assert not task.has_met(users, drawn).any()
         assert set(drawn.tolist()) <= set(range(5))
     model = BprMf.of(3, 5, 4)
     users_rows, items_rows = (v.detach().double().numpy() for v in model.vectors())
     chosen = task.order
-    above, below = PAIRS.items[chosen], task._unmet(PAIRS.users[chosen].astype(np.int64), 0)
+    above, below = PAIRS.items[chosen], task.unmet(PAIRS.users[chosen].astype(np.int64), 0)
     margin = (users_rows[PAIRS.users[chosen]] * (items_rows[above] - items_rows[below])).sum(axis=1)
     assert float(task.loss(model, 0)) == pytest.approx(np.log1p(np.exp(-margin)).mean(), rel=1e-5)
 
