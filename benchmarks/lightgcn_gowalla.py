@@ -29,8 +29,8 @@ from pintsize.lab.recommenders.lightgcn import LightGcn
 from pintsize.lab.training import History, RankingTask, train
 
 VECTORS = Path(__file__).parent / "vectors" / "lightgcn_gowalla"
-SETTINGS = {"batch_size": 4096, "ranking": "softmax", "temperature": 0.1, "decay": 1e-6}
-LEARNING_RATE = 0.01
+SETTINGS = {"batch_size": 4096, "ranking": "softmax", "temperature": 0.1, "decay": 1e-4}
+LEARNING_RATE = 0.003
 
 
 def shown(epoch: int, done: int, of: int, loss: float) -> None:

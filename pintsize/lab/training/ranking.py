@@ -45,7 +45,9 @@ class RankingTask(Task):
 
     ``bpr`` (Rendle et al. 2009): ``softplus(s_un - s_up)`` against one item n that the user has not met, drawn
     uniformly. ``softmax``: cross-entropy of the pair's item among the distinct items of the batch, scores being the
-    inner products of users of length 1 with items over `temperature`; other items that the user has met are left out.
+    inner products of users of length 1 with items over `temperature`, less the logarithm of how often the item occurs
+    in training: items come into a batch that often, and would be pushed down for it (Yi et al. 2019, RecSys, eq. 3).
+    Other items that the user has met are left out.
 
     Args:
         training: What is learned from.
@@ -83,6 +85,8 @@ class RankingTask(Task):
         # One sorted list of pairs answers "has this user met this item" for a batch at once.
         rows = np.repeat(np.arange(training.num_users, dtype=np.int64), np.diff(self.met.indptr))
         self.keys = rows * training.num_items + self.met.indices
+        counts = np.bincount(training.items, minlength=training.num_items)
+        self.log_counts = np.log(np.maximum(counts, 1)).astype(np.float32)
         self.order = np.empty(0, np.int64)
         self.place = (0, 0)
 
@@ -144,6 +148,9 @@ class RankingTask(Task):
         )
         of_users, of_items = model.batch(asked, chosen)
         queries = nn.functional.normalize(of_users, dim=1) / self.temperature
+        queries = torch.cat([queries, queries.new_ones(len(queries), 1)], dim=1)
+        often = torch.from_numpy(self.log_counts[distinct]).to(of_items)
+        of_items = torch.cat([of_items, -often[:, None]], dim=1)
         return batch_softmax(queries, of_items, wanted, rows, columns) + self._decayed(model, asked, chosen, len(users))
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
