@@ -43,8 +43,7 @@ def theirs(model: LightGCN, task: RankingTask, edges: torch.Tensor) -> Callable[
     pairs = task.training
 
     def step(number: int) -> None:
-        start = max(number, 0) * task.batch_size
-        chosen = task.order[start : start + task.batch_size]
+        chosen = task.examples(max(number, 0))
         users = pairs.users[chosen].astype(np.int64)
         labels = np.stack([pairs.items[chosen], task.unmet(users, max(number, 0))]) + pairs.num_users
         asked = torch.from_numpy(np.stack([np.stack([users, part]) for part in labels.astype(np.int64)]))

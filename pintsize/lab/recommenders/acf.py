@@ -25,7 +25,7 @@ class _History(NamedTuple):
 
 
 class Acf(RankingModel):
-    """``s = (u_i + sum_l alpha(i, l) p_l) . v_j`` over the history l of user i (Chen et al. 2017, SIGIR, eq. 1 to 8).
+    """``s = (u_i + sum_l alpha(i, l) p_l) . v_j`` over the history l of user i (Chen et al. 2017, SIGIR).
 
     ``alpha`` is the softmax over the history of ``w . relu(W_u u + W_v v_l + W_p p_l + W_x x_l + b)``. Where items have
     components (genres, words), ``x_l = sum_m beta(i, l, m) x_lm`` with ``beta`` the softmax over the item's components

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pintsize.lab.recommenders._mlp import mlp
-from pintsize.lab.recommenders.fields import FieldEmbeddings, NumberEmbeddings
+from pintsize.lab.recommenders.fields import FieldEmbeddings, LinearTerms, NumberEmbeddings
 from pintsize.lab.recommenders.fm import pairwise
 
 __all__ = ["DeepFm"]
@@ -35,17 +35,14 @@ class DeepFm(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embeddings, self.linear = embeddings, linear
+        self.embeddings, self.linear = embeddings, LinearTerms(linear, numbers)
         self.number_embeddings = NumberEmbeddings(numbers, embeddings.embedding_dim)
-        self.number_linear = nn.Parameter(torch.zeros(numbers))
-        self.bias = nn.Parameter(torch.zeros(()))
         width = (len(embeddings) + numbers) * embeddings.embedding_dim
         self.deep = mlp(width, hidden, 1, dropout=dropout)
 
     def forward(self, fields: Tensor, numbers: Tensor) -> Tensor:
         """Logits (b) of (b, fields) rows and (b, numbers) values."""
         vectors = torch.cat([self.embeddings(fields), self.number_embeddings(numbers)], dim=1)
-        linear = self.linear(fields).sum(dim=(1, 2)) + numbers @ self.number_linear
         deep: Tensor = self.deep(vectors.flatten(start_dim=1))[:, 0]
-        logits: Tensor = self.bias + linear + pairwise(vectors) + deep
+        logits: Tensor = self.linear(fields, numbers) + pairwise(vectors) + deep
         return logits

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pintsize.errors import MethodError
 from pintsize.lab.datasets.clicks import Clicks
 
-__all__ = ["FieldEmbeddings", "NumberEmbeddings"]
+__all__ = ["FieldEmbeddings", "LinearTerms", "NumberEmbeddings"]
 
 
 class FieldEmbeddings(nn.Module):
@@ -20,7 +20,7 @@ class FieldEmbeddings(nn.Module):
         names: Fields, in the order of the columns that come in; a dot becomes an underscore in the module's name.
         cardinalities: Rows of each.
         embedding_dim: Columns of all.
-        deviation: Standard deviation of the normal draw. 1e-4 is what FuxiCTR uses, and with it most published figures.
+        deviation: Standard deviation of the normal draw; 1e-4 is FuxiCTR's.
 
     Raises:
         MethodError: Names and cardinalities do not go together.
@@ -74,3 +74,23 @@ class NumberEmbeddings(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         """(b, numbers) values to (b, numbers, embedding_dim)."""
         return numbers[:, :, None] * self.weight
+
+
+class LinearTerms(nn.Module):
+    """``w0 + sum_i w_i x_i`` over fields and numbers.
+
+    Args:
+        fields: w of the fields: `FieldEmbeddings` of one column.
+        numbers: Numeric columns that come in; their weights start at 0.
+    """
+
+    def __init__(self, fields: FieldEmbeddings, numbers: int) -> None:
+        super().__init__()
+        self.fields = fields
+        self.numbers = nn.Parameter(torch.zeros(numbers))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, fields: Tensor, numbers: Tensor) -> Tensor:
+        """(b) sums of (b, fields) rows and (b, numbers) values."""
+        found: Tensor = self.bias + self.fields(fields).sum(dim=(1, 2)) + numbers @ self.numbers
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pintsize.lab.recommenders.fields import FieldEmbeddings, NumberEmbeddings
+from pintsize.lab.recommenders.fields import FieldEmbeddings, LinearTerms, NumberEmbeddings
 
 __all__ = ["FactorizationMachine", "pairwise"]
 
@@ -26,14 +26,11 @@ class FactorizationMachine(nn.Module):
 
     def __init__(self, embeddings: FieldEmbeddings, linear: FieldEmbeddings, numbers: int = 0) -> None:
         super().__init__()
-        self.embeddings, self.linear = embeddings, linear
+        self.embeddings, self.linear = embeddings, LinearTerms(linear, numbers)
         self.number_embeddings = NumberEmbeddings(numbers, embeddings.embedding_dim)
-        self.number_linear = nn.Parameter(torch.zeros(numbers))
-        self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, fields: Tensor, numbers: Tensor) -> Tensor:
         """Logits (b) of (b, fields) rows and (b, numbers) values."""
         vectors = torch.cat([self.embeddings(fields), self.number_embeddings(numbers)], dim=1)
-        linear = self.linear(fields).sum(dim=(1, 2)) + numbers @ self.number_linear
-        logits: Tensor = self.bias + linear + pairwise(vectors)
+        logits: Tensor = self.linear(fields, numbers) + pairwise(vectors)
         return logits

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pintsize.errors import MethodError
 from pintsize.lab.recommenders._mlp import mlp
-from pintsize.lab.recommenders.fields import FieldEmbeddings, NumberEmbeddings
+from pintsize.lab.recommenders.fields import FieldEmbeddings, LinearTerms, NumberEmbeddings
 
 __all__ = ["Crosses", "WideAndDeep"]
 
@@ -94,17 +94,15 @@ class WideAndDeep(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embeddings, self.linear, self.crosses = embeddings, linear, crosses
+        self.embeddings, self.linear, self.crosses = embeddings, LinearTerms(linear, numbers), crosses
         self.number_embeddings = NumberEmbeddings(numbers, embeddings.embedding_dim)
-        self.number_linear = nn.Parameter(torch.zeros(numbers))
-        self.bias = nn.Parameter(torch.zeros(()))
         width = (len(embeddings) + numbers) * embeddings.embedding_dim
         self.deep = mlp(width, hidden, 1, dropout=dropout)
 
     def wide_parameters(self) -> list[nn.Parameter]:
         """Those of the linear model."""
         crosses = [] if self.crosses is None else list(self.crosses.parameters())
-        return [*self.linear.parameters(), *crosses, self.number_linear, self.bias]
+        return [*self.linear.parameters(), *crosses]
 
     def deep_parameters(self) -> list[nn.Parameter]:
         """All others."""
@@ -113,7 +111,7 @@ class WideAndDeep(nn.Module):
 
     def forward(self, fields: Tensor, numbers: Tensor) -> Tensor:
         """Logits (b) of (b, fields) rows and (b, numbers) values."""
-        wide = self.bias + self.linear(fields).sum(dim=(1, 2)) + numbers @ self.number_linear
+        wide = self.linear(fields, numbers)
         if self.crosses is not None:
             wide = wide + self.crosses(fields)
         vectors = torch.cat([self.embeddings(fields), self.number_embeddings(numbers)], dim=1)

@@ -36,27 +36,16 @@ class ClickTask(Task):
         batch_size: int = 1024,
         device: torch.device | str = "cpu",
     ) -> None:
-        if batch_size < 1:
-            raise MethodError(f"batch_size is 1 or more; found {batch_size}")
+        super().__init__(len(training), batch_size, device)
         self.training, self.validation = training, validation
-        self.batch_size, self.device = batch_size, device
-        self.order = np.empty(0, np.int64)
-        self.place = (0, 0)
-
-    def steps(self) -> int:
-        return -(-len(self.training) // self.batch_size)
-
-    def begin_epoch(self, seed: int, epoch: int) -> None:
-        self.place = (seed, epoch)
-        self.order = np.random.default_rng((seed, epoch)).permutation(len(self.training))
 
     def loss(self, model: nn.Module, step: int) -> Tensor:
-        return self._loss(model, self.training, self.order[step * self.batch_size : (step + 1) * self.batch_size])
+        return self._loss(model, self.training, self.examples(step))
 
     def search_loss(self, model: nn.Module, step: int) -> Tensor:
         if self.validation is None or not len(self.validation):
             raise MethodError("methods that search need a validation part")
-        drawn = np.random.default_rng((*self.place, step)).integers(0, len(self.validation), self.batch_size)
+        drawn = self.draws(step).integers(0, len(self.validation), self.batch_size)
         return self._loss(model, self.validation, drawn)
 
     def _loss(self, model: nn.Module, clicks: Clicks, chosen: np.ndarray) -> Tensor:

@@ -72,13 +72,13 @@ def train(
     if checkpoint_steps is not None and folder is None:
         raise MethodError("checkpoint_steps needs a folder to keep checkpoints in")
     steppers = [optimizers] if isinstance(optimizers, torch.optim.Optimizer) else list(optimizers)
-    kept = _Kept(model, steppers, search, None if folder is None else Path(folder))
-    epoch, step, total = kept.resume(seed)
-    log = Log(kept.folder, tensorboard=tensorboard)
-    history = kept.history
     steps = task.steps()
     if not steps:
         raise MethodError("there is nothing to train on: the training part is empty")
+    kept = _Kept(model, steppers, search, None if folder is None else Path(folder), {"seed": seed, "steps": steps})
+    epoch, step, total = kept.resume()
+    log = Log(kept.folder, tensorboard=tensorboard)
+    history = kept.history
     while epoch < epochs and not history.stopped_early:
         start = time.perf_counter()
         task.begin_epoch(seed, epoch)
@@ -93,7 +93,7 @@ def train(
             if progress is not None:
                 progress(epoch, step, steps, total / step)
             if checkpoint_steps is not None and step % checkpoint_steps == 0 and step < steps:
-                kept.save(seed, (epoch, step, total))
+                kept.save((epoch, step, total))
         metrics: dict[str, float] = {}
         if (epoch + 1) % evaluate_every == 0 or epoch + 1 == epochs:
             model.eval()
@@ -102,7 +102,7 @@ def train(
             kept.compare(epoch, metrics.get(task.metric), patience)
         history.epochs.append(Epoch(epoch, total / steps, metrics, time.perf_counter() - start))
         epoch, step, total = epoch + 1, 0, 0.0
-        kept.save(seed, (epoch, step, total))
+        kept.save((epoch, step, total))
         log.write(history)
     log.close()
     kept.restore_best()
@@ -145,23 +145,25 @@ class _Kept:
         optimizers: Sequence[torch.optim.Optimizer],
         search: torch.optim.Optimizer | None,
         folder: Path | None,
+        belongs: dict[str, int],
     ) -> None:
         self.model = model
+        self.belongs = belongs | {"optimizers": len(optimizers) + (search is not None)}
         self.optimizers = [*optimizers, *([] if search is None else [search])]
         self.folder = folder
         self.history = History()
         self.best: dict[str, Any] | None = None
 
-    def resume(self, seed: int) -> tuple[int, int, float]:
+    def resume(self) -> tuple[int, int, float]:
         """Where to go on: epoch, step in it, and the sum of its losses so far."""
         if self.folder is None or not (self.folder / "checkpoint.pt").exists():
             return 0, 0, 0.0
         path = self.folder / "checkpoint.pt"
         state = load_state(path)
-        if state["seed"] != seed or len(state["optimizers"]) != len(self.optimizers):
+        if state["belongs"] != self.belongs:
             raise MethodError(
-                f"{path}: made with seed {state['seed']} and {len(state['optimizers'])} optimizers; found seed {seed} "
-                f"and {len(self.optimizers)}: use another folder, or delete it"
+                f"{path}: of a run with {_listed(state['belongs'])}; found {_listed(self.belongs)}: "
+                "use another folder, or delete it"
             )
         try:
             self.model.load_state_dict(state["model"])
@@ -170,22 +172,25 @@ class _Kept:
         except (RuntimeError, ValueError, KeyError) as error:
             raise MethodError(f"{path}: of another model ({error}); use another folder, or delete it") from None
         torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and state["random_of_gpus"]:
+            torch.cuda.set_rng_state_all(state["random_of_gpus"])
         self.history = History.from_plain(state["history"])
         self.best = state["best"]
         epoch, step, total = state["place"]
         return int(epoch), int(step), float(total)
 
-    def save(self, seed: int, place: tuple[int, int, float]) -> None:
+    def save(self, place: tuple[int, int, float]) -> None:
         """Everything that `resume` needs."""
         if self.folder is None:
             return
         save_state(
             self.folder / "checkpoint.pt",
             {
-                "seed": seed,
+                "belongs": self.belongs,
                 "model": self.model.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "random": torch.get_rng_state(),
+                "random_of_gpus": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 "history": self.history.plain(),
                 "best": self.best,
                 "place": list(place),
@@ -208,3 +213,7 @@ class _Kept:
         """The best epoch's state into the model, if epochs were compared."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
+
+
+def _listed(values: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -46,7 +46,7 @@ class RankingTask(Task):
     ``bpr`` (Rendle et al. 2009): ``softplus(s_un - s_up)`` against one item n that the user has not met, drawn
     uniformly. ``softmax``: cross-entropy of the pair's item among the distinct items of the batch, scores being the
     inner products of users of length 1 with items over `temperature`, less the logarithm of how often the item occurs
-    in training: items come into a batch that often, and would be pushed down for it (Yi et al. 2019, RecSys, eq. 3).
+    in training: items come into a batch that often, and would be pushed down for it (Yi et al. 2019, RecSys).
     Other items that the user has met are left out.
 
     Args:
@@ -74,12 +74,15 @@ class RankingTask(Task):
         k: int = 20,
         device: torch.device | str = "cpu",
     ) -> None:
-        if batch_size < 1 or k < 1 or not temperature > 0 or not decay >= 0:
-            raise MethodError("batch_size and k are 1 or more, temperature above 0, decay 0 or more")
+        super().__init__(len(training), batch_size, device)
+        if k < 1 or not temperature > 0 or not decay >= 0:
+            raise MethodError(
+                f"k is 1 or more, temperature above 0, decay 0 or more; found {k}, {temperature} and {decay}"
+            )
         if ranking not in ("bpr", "softmax"):
             raise MethodError(f"ranking is 'bpr' or 'softmax'; found {ranking!r}")
         self.training, self.validation = training, validation
-        self.batch_size, self.ranking, self.k, self.device = batch_size, ranking, k, device
+        self.ranking, self.k = ranking, k
         self.temperature, self.decay = temperature, decay
         self.met = training.matrix()
         # One sorted list of pairs answers "has this user met this item" for a batch at once.
@@ -87,20 +90,11 @@ class RankingTask(Task):
         self.keys = rows * training.num_items + self.met.indices
         counts = np.bincount(training.items, minlength=training.num_items)
         self.log_counts = np.log(np.maximum(counts, 1)).astype(np.float32)
-        self.order = np.empty(0, np.int64)
-        self.place = (0, 0)
-
-    def steps(self) -> int:
-        return -(-len(self.training) // self.batch_size)
-
-    def begin_epoch(self, seed: int, epoch: int) -> None:
-        self.place = (seed, epoch)
-        self.order = np.random.default_rng((seed, epoch)).permutation(len(self.training))
 
     def loss(self, model: nn.Module, step: int) -> Tensor:
         if not isinstance(model, RankingModel):
             raise MethodError(f"a RankingModel is needed; found {type(model).__name__}")
-        chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        chosen = self.examples(step)
         users, items = self.training.users[chosen].astype(np.int64), self.training.items[chosen].astype(np.int64)
         if self.ranking == "bpr":
             return self._bpr(model, users, items, self.unmet(users, step))
@@ -114,7 +108,7 @@ class RankingTask(Task):
 
     def unmet(self, users: np.ndarray, step: int) -> np.ndarray:
         """For each user an item that they have not met, drawn uniformly for this step of the epoch that was begun."""
-        rng = np.random.default_rng((*self.place, step))
+        rng = self.draws(step)
         drawn = rng.integers(0, self.training.num_items, len(users))
         again = np.flatnonzero(self.has_met(users, drawn))
         for _ in range(100):  # a user who has met everything keeps what was drawn last

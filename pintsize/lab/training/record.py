@@ -76,7 +76,7 @@ def load_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises half a dozen kinds of errors on files that are not its own
         raise TableError(f"{path}: not a checkpoint that can be read ({error}); delete it to start anew") from None
-    if not isinstance(state, dict) or not {"model", "optimizers", "history", "place"} <= state.keys():
+    if not isinstance(state, dict) or not {"belongs", "model", "optimizers", "history", "place"} <= state.keys():
         raise TableError(f"{path}: a checkpoint of something else; delete it to start anew")
     return state
 

@@ -25,7 +25,7 @@ def build(content: bool) -> Acf:
 
 
 def plain(model: Acf, user: int, without: int | None = None) -> np.ndarray:
-    """The user's side of eq. 1, item by item."""
+    """The user's side of the score, item by item."""
     weight = {name: value.detach().numpy() for name, value in model.named_parameters()}
     u, v, p = (weight[f"{name}_embedding.weight"] for name in ("user", "item", "history"))
     logits, rows = [], []

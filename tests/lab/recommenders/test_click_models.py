@@ -48,16 +48,16 @@ KINDS = pytest.mark.parametrize("kind", ["fm", "deepfm", "dlrm", "wide_and_deep"
 
 def test_fm_is_the_sum_over_pairs():
     model = build("fm").double()
-    torch.nn.init.normal_(model.number_linear)
+    torch.nn.init.normal_(model.linear.numbers)
     rows, numbers = batch()
     numbers = numbers.double()
     want = []
     for one, values in zip(rows, numbers, strict=True):
         vectors = [table.weight[row] for table, row in zip(model.embeddings.tables.values(), one, strict=True)]
         vectors += [value * weight for value, weight in zip(values, model.number_embeddings.weight, strict=True)]
-        linear = sum(t.weight[row, 0] for t, row in zip(model.linear.tables.values(), one, strict=True))
+        linear = sum(t.weight[row, 0] for t, row in zip(model.linear.fields.tables.values(), one, strict=True))
         pairs = sum(a @ b for a, b in itertools.combinations(vectors, 2))
-        want.append(model.bias + linear + values @ model.number_linear + pairs)
+        want.append(model.linear.bias + linear + values @ model.linear.numbers + pairs)
     torch.testing.assert_close(model(rows, numbers), torch.stack(want))
 
 

@@ -34,10 +34,10 @@ def blocks(users: int = 60, items: int = 40, seed: int = 0) -> Interactions:
 SPLIT = random_split(blocks(), share=0.2, seed=1)
 
 
-def run(folder: Path | None = None, model: BprMf | None = None, **settings):
+def run(folder: Path | None = None, model: BprMf | None = None, batch_size: int = 32, **settings):
     torch.manual_seed(7)
     model = BprMf.of(60, 40, 8) if model is None else model
-    task = RankingTask(SPLIT.train, SPLIT.test, batch_size=32, decay=1e-4, k=5)
+    task = RankingTask(SPLIT.train, SPLIT.test, batch_size=batch_size, decay=1e-4, k=5)
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     history = train(model, task, optimizer, **{"epochs": 6, "seed": 3, "folder": folder} | settings)
     return history, torch.cat(model.vectors()).detach().numpy()
@@ -174,7 +174,6 @@ def test_searches_step_on_validation_batches():
 
 
 def test_tensorboard_has_the_figures(tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     history, _ = run(tmp_path, epochs=2, tensorboard=True)
@@ -208,6 +207,8 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
     run(tmp_path, epochs=1)
     with pytest.raises(MethodError, match="seed 3"):
         run(tmp_path, seed=4)
+    with pytest.raises(MethodError, match="another folder"):
+        run(tmp_path, model=BprMf.of(60, 40, 8), batch_size=16)
     with pytest.raises(MethodError, match="of another model"):
         run(tmp_path, model=BprMf.of(60, 40, 9))
     (tmp_path / "checkpoint.pt").write_bytes(b"nothing of the kind")
